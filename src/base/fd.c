@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/fd.c - descriptors and memory files. */
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "base/error.h"
+
+GBytes *vt_fd_read_all(int fd, gsize max, const char *what, GError **error)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    for (;;) {
+        guint8 chunk[65536];
+        ssize_t n = read(fd, chunk, sizeof chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot read %s", what);
+            return NULL;
+        }
+        if (n == 0)
+            break;
+        if (data->len + (gsize)n > max) {
+            vt_error_set(error, VT_ERROR_USER, "%s is larger than %" G_GSIZE_FORMAT " bytes", what,
+                         max);
+            return NULL;
+        }
+        g_byte_array_append(data, chunk, (guint)n);
+    }
+    gsize size = data->len;
+    g_byte_array_append(data, (const guint8 *)"", 1);
+    return g_bytes_new_take(g_byte_array_free(g_steal_pointer(&data), FALSE), size);
+}
+
+bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error)
+{
+    const char *at = data;
+    while (size > 0) {
+        ssize_t n = write(fd, at, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot write");
+        at += n;
+        size -= (gsize)n;
+    }
+    return true;
+}
+
+int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **error)
+{
+    vt_autofd fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make memory file '%s'", name);
+        return -1;
+    }
+    if (!vt_fd_write_all(fd, data, size, error))
+        return -1;
+    if (lseek(fd, 0, SEEK_SET) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot seal memory file '%s'", name);
+        return -1;
+    }
+    return vt_fd_steal(&fd);
+}

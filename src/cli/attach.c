@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/attach.c - the user's end of a run connection. */
+#include "cli/attach.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "guest/channel.h"
+
+#define NOW_PATIENCE_S 2 /* for the engine to obey an order to end at once */
+
+/* One of our outputs. */
+typedef struct {
+    struct Attach *attach;
+    WireStream which;
+    int fd;
+    GByteArray *held;
+    gsize piece;    /* bytes that can be written without blocking when it is ready */
+    guint watch;
+    guint32 owed;   /* written, not yet credited */
+    bool broken;    /* nobody reads it */
+} Output;
+
+typedef struct Attach {
+    const VtAttachment *what;
+    VtResult *result;
+    VtChannel *channel;
+    Output outputs[3];
+    guint input_watch;
+    guint64 input_credit;
+    guint interrupts;
+    bool progress_shown;
+    bool finished; /* nothing more comes from the engine */
+    GMainLoop *loop;
+} Attach;
+
+static guint64 now_us(void)
+{
+    return (guint64)g_get_monotonic_time();
+}
+
+static void show_progress(Attach *attach, const char *text)
+{
+    if (!attach->what->progress)
+        return;
+    g_printerr("\r\033[Kvsub: %s", text);
+    attach->progress_shown = true;
+}
+
+static void clear_progress(Attach *attach)
+{
+    if (attach->progress_shown)
+        g_printerr("\r\033[K");
+    attach->progress_shown = false;
+}
+
+/* A pipe or terminal that poll() calls ready takes PIPE_BUF bytes; a regular file takes all. */
+static gsize piece_size(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? WIRE_PAYLOAD_MAX : PIPE_BUF;
+}
+
+static void credit(Output *output, bool all)
+{
+    if (output->owed == 0 || (!all && output->owed < CTL_OUTPUT_WINDOW / 4))
+        return;
+    vt_channel_send_u32(output->attach->channel, WIRE_CREDIT, output->which, output->owed);
+    output->owed = 0;
+}
+
+static void maybe_quit(Attach *attach)
+{
+    if (!attach->finished)
+        return;
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        if (attach->outputs[which].held->len > 0)
+            return;
+    g_main_loop_quit(attach->loop);
+}
+
+static void break_output(Output *output)
+{
+    output->broken = true;
+    output->owed += output->held->len;
+    g_byte_array_set_size(output->held, 0);
+    vt_channel_send(output->attach->channel, WIRE_CLOSE, output->which, "", 1);
+    credit(output, true);
+}
+
+static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
+{
+    Output *output = data;
+    ssize_t n = write(fd, output->held->data, MIN(output->held->len, output->piece));
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        break_output(output);
+    } else if (n > 0) {
+        g_byte_array_remove_range(output->held, 0, (guint)n);
+        output->owed += (guint32)n;
+        credit(output, output->held->len == 0);
+    }
+    if (output->held->len > 0)
+        return G_SOURCE_CONTINUE;
+    output->watch = 0;
+    maybe_quit(output->attach);
+    return G_SOURCE_REMOVE;
+}
+
+static void take_output(Output *output, const guint8 *payload, gsize size)
+{
+    if (output->broken) {
+        output->owed += (guint32)size;
+        credit(output, true);
+        return;
+    }
+    g_byte_array_append(output->held, payload, (guint)size);
+    if (output->watch == 0)
+        output->watch = g_unix_fd_add(output->fd, G_IO_OUT | G_IO_ERR, on_writable, output);
+}
+
+static gboolean on_input(gint fd, GIOCondition condition, gpointer data)
+{
+    Attach *attach = data;
+    guint8 bytes[WIRE_PAYLOAD_MAX];
+    ssize_t n = read(fd, bytes, MIN(sizeof bytes, attach->input_credit));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return G_SOURCE_CONTINUE;
+    if (n <= 0) {
+        vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
+        attach->input_watch = 0;
+        attach->input_credit = 0;
+        return G_SOURCE_REMOVE;
+    }
+    vt_channel_send(attach->channel, WIRE_DATA, WIRE_STDIN, bytes, (gsize)n);
+    attach->input_credit -= (guint64)n;
+    if (attach->input_credit > 0)
+        return G_SOURCE_CONTINUE;
+    attach->input_watch = 0;
+    return G_SOURCE_REMOVE;
+}
+
+static void take_credit(Attach *attach, guint32 bytes)
+{
+    if (attach->what->input < 0)
+        return;
+    attach->input_credit += bytes;
+    if (attach->input_watch == 0 && attach->input_credit > 0)
+        attach->input_watch = g_unix_fd_add(attach->what->input, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, attach);
+}
+
+static void take_phase(Attach *attach, unsigned phase, guint64 at)
+{
+    if (phase >= CTL_PHASES)
+        return;
+    attach->result->phase_us[phase] = at;
+    if (phase == CTL_PHASE_STARTING)
+        show_progress(attach, "starting the virtual machine ...");
+    else if (phase == CTL_PHASE_READY)
+        show_progress(attach, "starting the job ...");
+    else if (phase == CTL_PHASE_RUNNING) {
+        clear_progress(attach);
+        if (attach->what->input < 0)
+            vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
+    }
+}
+
+static void take_text(Attach *attach, const WireHeader *header, const guint8 *payload)
+{
+    char text[WIRE_STRING_MAX + 1];
+    WireReader reader = wire_reader(payload, header->length);
+    wire_get_string(&reader, text, sizeof text);
+    if (header->type == CTL_NOTE) {
+        clear_progress(attach);
+        g_printerr("vsub: note: %s\n", text);
+        return;
+    }
+    attach->result->has_outcome = true;
+    attach->result->reason = header->aux;
+    attach->result->message = g_strdup(text);
+    attach->result->ended_us = now_us();
+    attach->finished = true;
+    maybe_quit(attach);
+}
+
+static void take_exit(Attach *attach, const WireHeader *header, const guint8 *payload)
+{
+    WireReader reader = wire_reader(payload, header->length);
+    attach->result->has_exit = true;
+    attach->result->exit_kind = header->aux;
+    attach->result->exit_value = wire_get_u32(&reader);
+    attach->result->exit_us = now_us();
+}
+
+static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
+{
+    Attach *attach = data;
+    WireReader reader = wire_reader(payload, header->length);
+    bool is_output = header->aux == WIRE_STDOUT || header->aux == WIRE_STDERR;
+    switch (header->type) {
+    case CTL_PHASE:
+        take_phase(attach, header->aux, wire_get_u64(&reader));
+        break;
+    case WIRE_DATA:
+        if (is_output)
+            take_output(&attach->outputs[header->aux], payload, header->length);
+        break;
+    case WIRE_CREDIT:
+        if (header->aux == WIRE_STDIN)
+            take_credit(attach, wire_get_u32(&reader));
+        break;
+    case WIRE_CLOSE:
+        if (header->aux == WIRE_STDIN) {
+            g_clear_handle_id(&attach->input_watch, g_source_remove);
+            attach->input_credit = 0;
+        }
+        break;
+    case WIRE_EXIT:
+        take_exit(attach, header, payload);
+        break;
+    case CTL_NOTE:
+    case CTL_OUTCOME:
+        take_text(attach, header, payload);
+        break;
+    default:
+        break; /* of a newer engine */
+    }
+}
+
+static void on_closed(const char *reason, gpointer data)
+{
+    Attach *attach = data;
+    g_clear_handle_id(&attach->input_watch, g_source_remove);
+    attach->finished = true;
+    maybe_quit(attach);
+}
+
+static gboolean on_patience_over(gpointer data)
+{
+    Attach *attach = data;
+    g_main_loop_quit(attach->loop);
+    return G_SOURCE_REMOVE;
+}
+
+static void interrupt(Attach *attach)
+{
+    if (++attach->interrupts < 2) {
+        vt_channel_send(attach->channel, WIRE_SIGNAL, SIGINT, NULL, 0);
+        return;
+    }
+    attach->result->interrupted = true;
+    vt_channel_send(attach->channel, CTL_END, CTL_END_NOW, NULL, 0);
+    g_timeout_add_seconds(NOW_PATIENCE_S, on_patience_over, attach);
+}
+
+static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
+{
+    Attach *attach = data;
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGINT)
+            interrupt(attach);
+        else
+            vt_channel_send(attach->channel, WIRE_SIGNAL, (guint8)info.ssi_signo, NULL, 0);
+        /* The shell that waits for us must see us stop. */
+        if (info.ssi_signo == SIGTSTP)
+            kill(getpid(), SIGSTOP);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_keeper_end(gint fd, GIOCondition condition, gpointer data)
+{
+    Attach *attach = data;
+    /* What the engine sent last is still to be read: the connection's end follows. */
+    if (!vt_channel_is_open(attach->channel))
+        g_main_loop_quit(attach->loop);
+    return G_SOURCE_REMOVE;
+}
+
+static void watch_signals(Attach *attach)
+{
+    static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
+    sigset_t set;
+    sigemptyset(&set);
+    for (gsize i = 0; i < G_N_ELEMENTS(forwarded); i++)
+        sigaddset(&set, forwarded[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    g_unix_fd_add(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), G_IO_IN, on_signal, attach);
+}
+
+static void send_words(VtChannel *channel, WireWordKind kind, const char *const *words)
+{
+    for (; words && *words; words++)
+        vt_channel_send(channel, WIRE_WORD, kind, *words, strlen(*words));
+}
+
+static void send_opening(Attach *attach)
+{
+    const VtAttachment *what = attach->what;
+    VtChannel *channel = attach->channel;
+    guint8 payload[64 + WIRE_STRING_MAX];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    for (int i = 0; i < 2; i++)
+        wire_put_u32(&writer, 0);
+    wire_put_u32(&writer, what->umask_bits);
+    wire_put_u16(&writer, 0);
+    wire_put_u16(&writer, 0);
+    wire_put_string(&writer, what->cwd);
+    vt_channel_send(channel, WIRE_OPEN, 0, payload, writer.used);
+    vt_channel_send(channel, WIRE_WORD, WIRE_WORD_PROGRAM, what->program, strlen(what->program));
+    send_words(channel, WIRE_WORD_ARG, what->argv);
+    send_words(channel, WIRE_WORD_ENV, what->env);
+    for (gsize i = 0; i < what->n_limits; i++) {
+        WireWriter limit = wire_writer(payload, sizeof payload);
+        wire_put_u64(&limit, what->limits[i].soft);
+        wire_put_u64(&limit, what->limits[i].hard);
+        vt_channel_send(channel, WIRE_LIMIT, (guint8)what->limits[i].resource, payload, limit.used);
+    }
+    gsize size;
+    const guint8 *script = g_bytes_get_data(what->script, &size);
+    for (gsize at = 0; at < size; at += WIRE_PAYLOAD_MAX)
+        vt_channel_send(channel, CTL_SCRIPT, 0, script + at, MIN(size - at, WIRE_PAYLOAD_MAX));
+    vt_channel_send(channel, WIRE_START, 0, NULL, 0);
+}
+
+static void start_outputs(Attach *attach)
+{
+    const int fds[] = {-1, attach->what->output, attach->what->errors};
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
+        Output *output = &attach->outputs[which];
+        *output = (Output){.attach = attach, .which = which, .fd = fds[which], .held = g_byte_array_new()};
+        output->piece = piece_size(output->fd);
+        vt_channel_send_u32(attach->channel, WIRE_CREDIT, which, CTL_OUTPUT_WINDOW);
+    }
+}
+
+void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *result)
+{
+    const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
+    Attach attach = {.what = attachment, .result = result, .loop = g_main_loop_new(NULL, FALSE)};
+    signal(SIGPIPE, SIG_IGN);
+    watch_signals(&attach);
+    attach.channel = vt_channel_new(run, &handlers, &attach);
+    start_outputs(&attach);
+    send_opening(&attach);
+    g_unix_fd_add(keeper, G_IO_IN, on_keeper_end, &attach);
+    g_main_loop_run(attach.loop);
+    clear_progress(&attach);
+    vt_channel_free(attach.channel);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        g_byte_array_unref(attach.outputs[which].held);
+    g_main_loop_unref(attach.loop);
+}
+
+void vt_result_clear(VtResult *result)
+{
+    g_clear_pointer(&result->message, g_free);
+}

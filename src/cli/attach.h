@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/attach.h - the user's end of a run connection: opens the job's session, streams it, forwards signals.
+ *
+ * Theory of operation. Everything is an event in the default GLib main context. Output is written only when the descriptor
+ * is ready, in pieces that cannot block, and credited when written; so a slow reader of stdout never holds up stderr. It
+ * ends by the engine's CTL_OUTCOME, the connection's end, or the keeper's.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "cli/limit.h"
+#include "ctl/run.h"
+
+typedef struct {
+    const char *cwd;
+    guint umask_bits;
+    const char *program;
+    const char *const *argv;
+    const char *const *env;
+    const VtLimit *limits;
+    gsize n_limits;
+    GBytes *script;
+    int input;  /* -1: none */
+    int output; /* WIRE_STDOUT */
+    int errors; /* WIRE_STDERR */
+    bool progress; /* a line about the boot on the terminal, while nothing else is printed */
+} VtAttachment;
+
+typedef struct {
+    bool has_exit;  /* the script ended by itself or by a signal */
+    WireExitKind exit_kind;
+    guint32 exit_value;
+    bool has_outcome;
+    CtlReason reason;
+    char *message;
+    guint64 phase_us[CTL_PHASES]; /* CLOCK_MONOTONIC; 0: not reached */
+    guint64 started_us, exit_us, ended_us;
+    bool interrupted; /* by a second INT */
+} VtResult;
+
+/* Runs the job to its end. Blocks. `run` is taken over; `keeper` is a pidfd, which is not. */
+void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *result);
+
+void vt_result_clear(VtResult *result);

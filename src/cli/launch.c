@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/launch.c - starting a keeper, and making sure of its end. */
+#include "cli/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "ctl/folder.h"
+#include "ctl/birth.h"
+
+#define KEEPER_PATIENCE_MS 2000 /* for a keeper to end by itself, and again after TERM */
+
+static int open_program(const char *name, GError **error)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *directory = self ? g_path_get_dirname(self) : NULL;
+    const char *const places[] = {".", "../libexec/vtorque", "../lib/vtorque"};
+    for (gsize i = 0; directory && i < G_N_ELEMENTS(places); i++) {
+        g_autofree char *path = g_build_filename(directory, places[i], name, NULL);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+            return fd;
+    }
+    vt_error_set(error, VT_ERROR_HOST, "cannot find '%s' beside '%s'", name, self ? self : "this program");
+    return -1;
+}
+
+/* The gate of a test (ctl/gate.h), or /dev/null. */
+static int open_gate(void)
+{
+    const char *text = g_getenv("VTORQUE_GATE_FD");
+    guint64 fd;
+    struct stat st;
+    if (text && g_ascii_string_to_unsigned(text, 10, 3, 1023, &fd, NULL) && fstat((int)fd, &st) == 0 &&
+        S_ISSOCK(st.st_mode))
+        return fcntl((int)fd, F_DUPFD_CLOEXEC, 16);
+    return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+/* The child. Never returns. `fds` are in the order of KEEPER_FD_*. */
+static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const char *const argv[])
+{
+    int lifted[KEEPER_FDS - 3];
+    const char *const envp[] = {NULL};
+    program = fcntl(program, F_DUPFD_CLOEXEC, 64);
+    for (int i = 0; i < KEEPER_FDS - 3; i++)
+        lifted[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
+    for (int i = 0; i < KEEPER_FDS - 3; i++)
+        if (lifted[i] < 0 || dup2(lifted[i], 3 + i) < 0)
+            _exit(VT_EXIT_FAILED);
+    syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
+    _exit(VT_EXIT_FAILED);
+}
+
+bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
+{
+    char root[PATH_MAX];
+    int pair[2];
+    if (ctl_root_path(root, sizeof root) < 0)
+        return vt_error_set(error, VT_ERROR_HOST, "the path of the run folder is too long");
+    g_autofree char *text = vt_job_save(job);
+    vt_autofd document = vt_fd_from_bytes("vtorque-job", text, strlen(text), error);
+    vt_autofd keeper = document < 0 ? -1 : open_program("vtorque-keeper", error);
+    vt_autofd engine = keeper < 0 ? -1 : open_program("vtorque-engine", error);
+    if (engine < 0)
+        return false;
+    vt_autofd gate = open_gate();
+    if (gate < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the run connection");
+    vt_autofd ours = pair[0], theirs = pair[1];
+    const char *const argv[] = {"vtorque-keeper", root, job->id, job->name, NULL};
+    const int fds[] = {document, theirs, engine, gate};
+    pid_t pid = fork();
+    if (pid < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the keeper");
+    if (pid == 0)
+        run_keeper(keeper, fds, argv);
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot watch the keeper");
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return false;
+    }
+    fcntl(pidfd, F_SETFD, FD_CLOEXEC);
+    *launch = (VtLaunch){.keeper = pid, .pidfd = pidfd, .run = vt_fd_steal(&ours)};
+    return true;
+}
+
+static bool ends_within(int pidfd, int ms)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    int n;
+    while ((n = poll(&ended, 1, ms)) < 0 && errno == EINTR)
+        ;
+    return n > 0;
+}
+
+static void sweep(void)
+{
+    char path[PATH_MAX];
+    vt_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    if (root >= 0)
+        ctl_root_sweep(root);
+}
+
+void vt_launch_finish(VtLaunch *launch)
+{
+    int status;
+    if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS)) {
+        kill(launch->keeper, SIGTERM);
+        if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS))
+            kill(launch->keeper, SIGKILL);
+    }
+    while (waitpid(launch->keeper, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFSIGNALED(status))
+        sweep();
+    vt_fd_clear(&launch->pidfd);
+    vt_fd_clear(&launch->run);
+}

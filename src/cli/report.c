@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/report.c - what became of a job. */
+#include "cli/report.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#define EXIT_INTERRUPTED 130
+#define REPORT_VERSION 1
+
+int vt_report_status(const VtResult *result)
+{
+    if (result->interrupted)
+        return EXIT_INTERRUPTED;
+    bool counts = result->has_exit && result->has_outcome &&
+                  (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+    if (!counts)
+        return VT_EXIT_FAILED;
+    return result->exit_kind == WIRE_EXIT_SIGNAL ? 128 + (int)(result->exit_value & 0x7f)
+                                                 : (int)(result->exit_value & 0xff);
+}
+
+static double seconds_since_start(const VtResult *result, guint64 at_us)
+{
+    return at_us > result->started_us ? (double)(at_us - result->started_us) / 1e6 : 0;
+}
+
+static json_t *script_json(const VtResult *result)
+{
+    if (!result->has_exit)
+        return json_null();
+    return json_pack("{s:i}", result->exit_kind == WIRE_EXIT_SIGNAL ? "signal" : "status", (int)result->exit_value);
+}
+
+static json_t *phases_json(const VtResult *result)
+{
+    json_t *phases = json_object();
+    for (unsigned phase = 0; phase < CTL_PHASES; phase++)
+        if (result->phase_us[phase] > 0)
+            json_object_set_new(phases, ctl_phase_name(phase),
+                                json_real(seconds_since_start(result, result->phase_us[phase])));
+    return phases;
+}
+
+bool vt_report_write(const char *path, const VtJob *job, const VtResult *result, GError **error)
+{
+    const char *reason = result->has_outcome ? ctl_reason_name(result->reason) : "internal";
+    bool counts = result->has_outcome && (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+    g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
+    json_t *report = json_pack(
+        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:f, s:f}", "version", REPORT_VERSION, "job", job->id, "outcome",
+        counts ? reason : result->interrupted ? "interrupted" : "failed", "reason", reason ? reason : "internal", "exit_status",
+        vt_report_status(result), "script", script_json(result), "message", message, "phases", phases_json(result),
+        "script_ended", seconds_since_start(result, result->exit_us), "total",
+        seconds_since_start(result, (guint64)g_get_monotonic_time()));
+    char *text = json_dumps(report, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(report);
+    g_autofree char *line = g_strconcat(text, "\n", NULL);
+    free(text);
+    g_autoptr(GError) local = NULL;
+    if (!g_file_set_contents(path, line, -1, &local))
+        return vt_error_set(error, VT_ERROR_HOST, "cannot write the report: %s", local->message);
+    return true;
+}
+
+void vt_report_print_phases(const VtResult *result)
+{
+    for (unsigned phase = 0; phase < CTL_PHASES; phase++)
+        if (result->phase_us[phase] > 0)
+            g_printerr("vsub: %-9s %8.3f s\n", ctl_phase_name(phase),
+                       seconds_since_start(result, result->phase_us[phase]));
+    if (result->exit_us > 0)
+        g_printerr("vsub: %-9s %8.3f s\n", "exit", seconds_since_start(result, result->exit_us));
+    g_printerr("vsub: %-9s %8.3f s\n", "gone", seconds_since_start(result, (guint64)g_get_monotonic_time()));
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/verb-list.c - vmgr list. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "cli/jobs.h"
+#include "cli/vmgr.h"
+
+static gboolean as_json;
+
+static const GOptionEntry options[] = {
+    {"json", 0, 0, G_OPTION_ARG_NONE, &as_json, "an array of objects", NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const char *known(const char *text)
+{
+    return text ? text : "?";
+}
+
+static void print_table(const GPtrArray *jobs)
+{
+    if (jobs->len > 0)
+        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", "JOB", "NAME", "VM", "PHASE", "RAM/MiB", "VCPUS", "STARTED");
+    for (guint i = 0; i < jobs->len; i++) {
+        const VtLiveJob *job = g_ptr_array_index(jobs, i);
+        g_autoptr(GDateTime) started = g_date_time_new_from_unix_local(job->started);
+        g_autofree char *text = started ? g_date_time_format(started, "%F %T") : g_strdup("?");
+        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", job->id, known(job->name), known(job->vm), known(job->phase),
+                known(job->ram_mib), known(job->vcpus), text);
+    }
+}
+
+static void print_json(const GPtrArray *jobs)
+{
+    json_t *array = json_array();
+    for (guint i = 0; i < jobs->len; i++) {
+        const VtLiveJob *job = g_ptr_array_index(jobs, i);
+        json_array_append_new(
+            array, json_pack("{s:s, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:i, s:i}", "id", job->id, "name", job->name, "vm",
+                             job->vm, "phase", job->phase, "ram_mib",
+                             (json_int_t)(job->ram_mib ? g_ascii_strtoull(job->ram_mib, NULL, 10) : 0), "vcpus",
+                             (json_int_t)(job->vcpus ? g_ascii_strtoull(job->vcpus, NULL, 10) : 0), "started",
+                             (json_int_t)job->started, "slot", job->slot, "keeper", (int)job->keeper));
+    }
+    char *text = json_dumps(array, JSON_INDENT(2));
+    g_print("%s\n", text);
+    free(text);
+    json_decref(array);
+}
+
+bool vt_verb_list(int argc, char **argv, GError **error)
+{
+    if (!vt_verb_parse(&argc, &argv, options, "[--json]", 0, error))
+        return false;
+    g_autoptr(GPtrArray) jobs = vt_jobs_list(error);
+    if (!jobs)
+        return false;
+    as_json ? print_json(jobs) : print_table(jobs);
+    return true;
+}

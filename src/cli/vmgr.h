@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/vmgr.h - vmgr's verbs: one file each. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Runs a verb with what follows it on the command line (argv[0] is the verb). */
+typedef bool (*VtVerbRun)(int argc, char **argv, GError **error);
+
+bool vt_verb_list(int argc, char **argv, GError **error);
+bool vt_verb_end(int argc, char **argv, GError **error);
+bool vt_verb_console(int argc, char **argv, GError **error);
+bool vt_verb_show(int argc, char **argv, GError **error);
+
+/* Parses `options`; what is left must be `n_words` words, which `argv[1]`... then are. `usage` follows the verb in help. */
+bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage, int n_words, GError **error);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli/vsub.c - vsub: submits a job script that runs in virtual machines; --local runs it here, at this terminal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "cli/attach.h"
+#include "cli/launch.h"
+#include "cli/report.h"
+#include "cli/submission.h"
+#include "job/guest_plan.h"
+#include "vm/command.h"
+#include "vm/machine.h"
+
+static void print_lines(const char *what, const GPtrArray *lines)
+{
+    for (guint i = 0; i < lines->len; i++)
+        g_printerr("vsub: %s: %s\n", what, (const char *)g_ptr_array_index(lines, i));
+}
+
+/* Shows all that would be done; the slot is the first that a node has. */
+static void dry_run(const VtSubmission *submission)
+{
+    static const VtMachineFds fds = {.qmp = 3, .serial = 4, .agent = 5, .share = 6};
+    g_autoptr(VtPlan) plan = vt_plan_new(submission->job, 0, submission->kernel_file);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->job, plan, 0, NULL, 0);
+    g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);
+    g_autofree char *request = vt_submission_explain(submission);
+    g_autofree char *shown_plan = vt_plan_explain(plan);
+    g_autofree char *command = vt_command_explain(argv);
+    g_autofree char *guest = vt_guest_plan_explain(steps);
+    g_print("# request\n%s\n# plan\n%s\n# QEMU\n%s", request, shown_plan, command);
+    g_print("\n# guest plan\n%s", guest);
+}
+
+static int open_output(const char *path, int standard, GError **error)
+{
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : fcntl(standard, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot write '%s'",
+                           path ? path : standard == STDOUT_FILENO ? "stdout" : "stderr");
+    return fd;
+}
+
+/* One line, and what belongs to it: the reason of a job that did not end by itself. */
+static void print_outcome(const VtResult *result)
+{
+    if (!result->has_outcome)
+        g_printerr("vsub: the job's engine was killed\n");
+    else if (result->reason != CTL_REASON_DONE && !result->interrupted)
+        g_printerr("vsub: %s\n", result->message);
+}
+
+static bool open_outputs(const VtSubmission *submission, int *output, int *errors, GError **error)
+{
+    vt_autofd out = open_output(submission->output_path, STDOUT_FILENO, error);
+    vt_autofd err = out < 0 ? -1 : open_output(submission->error_path, STDERR_FILENO, error);
+    if (out < 0 || err < 0)
+        return false;
+    if (submission->join == VT_JOIN_OUTPUT)
+        dup3(out, err, O_CLOEXEC);
+    else if (submission->join == VT_JOIN_ERROR)
+        dup3(err, out, O_CLOEXEC);
+    *output = vt_fd_steal(&out);
+    *errors = vt_fd_steal(&err);
+    return true;
+}
+
+static int run(const VtSubmission *submission, guint64 started_us, GError **error)
+{
+    vt_autofd output = -1, errors = -1;
+    VtLaunch launch;
+    VtResult result = {.started_us = started_us};
+    if (!open_outputs(submission, &output, &errors, error) || !vt_launch_start(submission->job, &launch, error))
+        return -1;
+    const VtAttachment attachment = {
+        .cwd = submission->cwd,
+        .umask_bits = submission->umask,
+        .program = submission->command.program,
+        .argv = (const char *const *)submission->command.argv,
+        .env = (const char *const *)submission->environment,
+        .limits = (const VtLimit *)(void *)submission->limits->data,
+        .n_limits = submission->limits->len,
+        .script = submission->script,
+        .input = submission->is_stdin_script ? -1 : STDIN_FILENO,
+        .output = output,
+        .errors = errors,
+        .progress = isatty(STDERR_FILENO),
+    };
+    vt_attach(&attachment, vt_fd_steal(&launch.run), launch.pidfd, &result);
+    vt_launch_finish(&launch);
+    print_outcome(&result);
+    if (submission->is_verbose)
+        vt_report_print_phases(&result);
+    int status = vt_report_status(&result);
+    if (submission->report_path && !vt_report_write(submission->report_path, submission->job, &result, error))
+        status = -1;
+    vt_result_clear(&result);
+    return status;
+}
+
+static int submit(int argc, char **argv, GError **error)
+{
+    guint64 started_us = (guint64)g_get_monotonic_time();
+    g_autoptr(VtOptions) options = vt_options_parse(argc, argv, error);
+    if (!options)
+        return -1;
+    if (options->is_help) {
+        g_autofree char *help = vt_options_help();
+        g_print("%s", help);
+        return 0;
+    }
+    if (options->is_version) {
+        g_print("vsub (vTorque) " VT_VERSION "\n");
+        return 0;
+    }
+    g_autofree char *file = vt_settings_find_file(options->is_local);
+    g_autoptr(VtSettings) settings = vt_settings_load(file, error);
+    g_autoptr(VtSubmission) submission =
+        settings ? vt_submission_new(options, settings, STDIN_FILENO, error) : NULL;
+    if (!submission)
+        return -1;
+    print_lines("warning", submission->warnings);
+    print_lines("note", submission->notes);
+    if (submission->is_dry_run) {
+        dry_run(submission);
+        return 0;
+    }
+    return run(submission, started_us, error);
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    setlocale(LC_ALL, "");
+    int status = submit(argc, argv, &error);
+    if (status >= 0)
+        return status;
+    g_printerr("vsub: %s\n", error->message);
+    return vt_error_exit_status(error);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/client.c - the run connection, from the engine's side.
+ *
+ * Reads from: whoever stands for the owner. Trusts: nothing; a bad frame ends the job as the connection's loss does.
+ */
+#include <signal.h>
+
+#include "engine/engine.h"
+
+/* The connection is of no use any more. */
+static void lose(VtEngine *engine)
+{
+    g_clear_pointer(&engine->client, vt_channel_free);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        vt_stream_discard(engine, which);
+    if (engine->state == VT_STATE_DONE)
+        vt_life_check_done(engine);
+    else
+        vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_TERM);
+}
+
+static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
+{
+    bool is_input = header->aux == WIRE_STDIN;
+    WireReader reader = wire_reader(payload, header->length);
+    guint32 bytes;
+    if (header->aux > WIRE_STDERR)
+        return false;
+    switch (header->type) {
+    case WIRE_DATA:
+        if (is_input && engine->state == VT_STATE_RUNNING)
+            vt_channel_send(engine->agent, WIRE_DATA, WIRE_STDIN, payload, header->length);
+        return is_input;
+    case WIRE_CREDIT:
+        bytes = wire_get_u32(&reader);
+        if (is_input || !wire_reader_done(&reader))
+            return false;
+        vt_stream_credit(engine, header->aux, bytes);
+        vt_life_check_done(engine);
+        return true;
+    default: /* WIRE_CLOSE */
+        if (is_input && engine->state == VT_STATE_RUNNING)
+            vt_channel_send(engine->agent, WIRE_CLOSE, WIRE_STDIN, "", 1);
+        if (!is_input)
+            vt_stream_discard(engine, header->aux);
+        return true;
+    }
+}
+
+/* A signal that the user sent to vsub. Before the script lives there is nothing to hand it to but the job itself. */
+static void take_signal(VtEngine *engine, int number)
+{
+    if (engine->state == VT_STATE_RUNNING)
+        vt_channel_send(engine->agent, WIRE_SIGNAL, (guint8)number, NULL, 0);
+    else if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT)
+        vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
+}
+
+static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
+{
+    switch (header->type) {
+    case WIRE_DATA:
+    case WIRE_CREDIT:
+    case WIRE_CLOSE:
+        return take_stream_frame(engine, header, payload);
+    case WIRE_SIGNAL:
+        take_signal(engine, header->aux);
+        return header->aux > 0 && header->aux < NSIG;
+    case WIRE_WINSIZE:
+        if (engine->state == VT_STATE_RUNNING && header->length == 4)
+            vt_channel_send(engine->agent, WIRE_WINSIZE, 0, payload, 4);
+        return header->length == 4;
+    case CTL_END:
+        vt_life_stop(engine, CTL_REASON_ENDED, header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
+        return true;
+    default:
+        if (!vt_opening_add(&engine->opening, header, payload))
+            return false;
+        if (engine->opening.complete)
+            vt_life_may_start(engine);
+        return true;
+    }
+}
+
+static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
+{
+    VtEngine *engine = data;
+    if (engine->client && !take_frame(engine, header, payload))
+        lose(engine);
+}
+
+static void on_closed(const char *reason, gpointer data)
+{
+    lose(data);
+}
+
+static void on_drained(gpointer data)
+{
+    vt_life_check_done(data);
+}
+
+void vt_client_phase(VtEngine *engine, CtlPhase phase)
+{
+    guint8 payload[8];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_u64(&writer, engine->phase_us[phase]);
+    if (engine->client)
+        vt_channel_send(engine->client, CTL_PHASE, phase, payload, writer.used);
+}
+
+void vt_client_start(VtEngine *engine)
+{
+    const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed, .drained = on_drained};
+    engine->client = vt_channel_new(engine->run, &handlers, engine);
+    engine->run = -1;
+    for (unsigned phase = CTL_PHASE_PREPARED; phase < CTL_PHASES; phase++)
+        if (engine->phase_us[phase] > 0)
+            vt_client_phase(engine, phase);
+}

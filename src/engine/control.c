@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/control.c - the control socket.
+ *
+ * Reads from: whoever could open a socket of mode 0600 in a folder of mode 0700. Trusts: nothing of what is sent.
+ */
+#include "ctl/control.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "engine/engine.h"
+
+#define CONSOLE_LINES 1000
+
+typedef struct {
+    VtEngine *engine;
+    VtChannel *channel;
+} Control;
+
+static void control_free(gpointer data)
+{
+    Control *control = data;
+    vt_channel_free(control->channel);
+    g_free(control);
+}
+
+static void answer(Control *control, const char *text)
+{
+    vt_channel_send(control->channel, CTL_ANSWER, 0, text, MIN(strlen(text), WIRE_PAYLOAD_MAX));
+}
+
+static CtlPhase newest_phase(const VtEngine *engine)
+{
+    CtlPhase phase = CTL_PHASES - 1;
+    while (phase > 0 && engine->phase_us[phase] == 0)
+        phase--;
+    return phase;
+}
+
+static void answer_query(Control *control)
+{
+    const VtEngine *engine = control->engine;
+    g_autofree char *text = g_strdup_printf(
+        "id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n", engine->job->id, engine->job->name,
+        engine->job->owner.user, engine->plan->vm_name, ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib,
+        engine->plan->vcpus);
+    answer(control, text);
+}
+
+static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
+{
+    Control *control = data;
+    VtEngine *engine = control->engine;
+    g_autofree char *console = NULL;
+    switch (header->type) {
+    case CTL_QUERY:
+        answer_query(control);
+        break;
+    case CTL_CONSOLE:
+        console = vt_console_tail(engine->console, CONSOLE_LINES, "");
+        answer(control, console);
+        break;
+    case CTL_END:
+        answer(control, "");
+        vt_life_stop(engine, CTL_REASON_ENDED, header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
+        break;
+    case CTL_FAULT:
+        if (engine->agent)
+            vt_channel_send(engine->agent, WIRE_FAULT, header->aux, NULL, 0);
+        answer(control, "");
+        break;
+    default:
+        vt_channel_send_text(control->channel, CTL_REFUSED, 0, "unknown request");
+    }
+}
+
+static void on_closed(const char *reason, gpointer data)
+{
+    Control *control = data;
+    g_ptr_array_remove(control->engine->controls, control);
+}
+
+static gboolean on_connection(gint fd, GIOCondition condition, gpointer data)
+{
+    VtEngine *engine = data;
+    const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
+    vt_autofd connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (connection < 0 || engine->controls->len >= CTL_CONTROLS_MAX)
+        return G_SOURCE_CONTINUE;
+    Control *control = g_new0(Control, 1);
+    control->engine = engine;
+    control->channel = vt_channel_new(vt_fd_steal(&connection), &handlers, control);
+    g_ptr_array_add(engine->controls, control);
+    return G_SOURCE_CONTINUE;
+}
+
+bool vt_control_listen(VtEngine *engine, GError **error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", engine->folder);
+    mode_t old = umask(0177);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, CTL_CONTROLS_MAX) == 0;
+    int errnum = errno;
+    umask(old);
+    if (!ok)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errnum, "cannot make the control socket");
+    engine->control = vt_fd_steal(&fd);
+    vt_fd_clear(&engine->folder);
+    return true;
+}
+
+void vt_control_start(VtEngine *engine)
+{
+    engine->controls = g_ptr_array_new_with_free_func(control_free);
+    g_unix_fd_add(engine->control, G_IO_IN, on_connection, engine);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/engine.h - one job on one node: what all files of this room share.
+ *
+ * The engine is process 1 of its namespaces; whatever ends it ends the job, and the kernel cleans up. Specification of its
+ * life: doc/contracts/job-life.md.
+ */
+#pragma once
+
+#include "ctl/run.h"
+#include "guest/channel.h"
+#include "job/plan.h"
+#include "share/server.h"
+#include "vm/console.h"
+#include "vm/machine.h"
+#include "vm/qmp.h"
+
+/* What the session is opened with, as the run connection said it. */
+typedef struct {
+    guint8 flags;     /* WIRE_OPEN_* */
+    guint32 umask_bits;
+    guint16 rows, columns;
+    char *cwd;
+    GPtrArray *words; /* GBytes: one byte WireWordKind, then the word */
+    gsize words_size;
+    GPtrArray *limits; /* GBytes: one byte RLIMIT_*, then 16 bytes */
+    GByteArray *script;
+    bool complete;    /* WIRE_START has come */
+} VtOpening;
+
+/* One output stream of the job, between agent and client. */
+typedef struct {
+    GByteArray *held;      /* from the agent, not yet sent on */
+    gint64 agent_credit;   /* bytes that the agent may still send; down to -WIRE_TAIL_MAX */
+    guint64 client_credit; /* bytes that the client still takes */
+    bool ended;            /* the agent has closed it */
+    bool told;             /* ... and the client knows */
+    bool discarded;        /* nobody reads it any more */
+} VtStream;
+
+typedef enum {
+    VT_STATE_BOOT,    /* QEMU runs; the agent has not said anything */
+    VT_STATE_PLAN,    /* the guest plan is being applied */
+    VT_STATE_READY,   /* waiting for the run connection's START */
+    VT_STATE_SCRIPT,  /* the script is being written to the guest */
+    VT_STATE_RUNNING, /* session 0 lives */
+    VT_STATE_CLOSING, /* the agent kills, syncs and says goodbye */
+    VT_STATE_DONE,    /* outcome queued; what is left is the client's to read */
+} VtState;
+
+typedef struct {
+    int slot;
+    VtJob *job;
+    VtPlan *plan;
+    /* From birth (ctl/birth.h). */
+    int run, keeper, gate, folder;
+    int control; /* the listening socket */
+    VtServer server;
+    VtMachine machine;
+
+    VtState state;
+    guint64 phase_us[CTL_PHASES]; /* 0: not reached */
+    VtChannel *client; /* NULL once gone */
+    VtChannel *agent;
+    VtQmp *qmp;
+    VtConsole *console;    /* serial */
+    VtConsole *qemu_log;
+    VtConsole *server_log;
+    GPtrArray *controls;   /* VtControl */
+    VtOpening opening;
+    VtStream streams[3];   /* index WireStream; [0] is unused */
+    bool stopping;         /* the session has been told to end */
+    CtlReason reason;
+    char *message;
+    char *qmp_failure;     /* what was wrong with the monitor, or NULL */
+    guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer;
+    GMainLoop *loop;
+} VtEngine;
+
+/* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */
+bool vt_stages_run(VtEngine *engine, GError **error);
+
+/* Says to the client that `phase` is reached, after the gate. */
+void vt_engine_reach(VtEngine *engine, CtlPhase phase);
+
+/* life.c: the state machine. */
+void vt_life_start(VtEngine *engine);
+/* The job ends because of `reason`; the first reason counts. `message` (may be NULL) is for the owner. Guests that can are
+ * brought down in order. */
+void vt_life_end(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* The same, with the end of the console quoted, and no order. */
+void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* Ends the job as CTL_END says. */
+void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how);
+/* The run connection's opening is complete, or the guest became ready. */
+void vt_life_may_start(VtEngine *engine);
+/* A buffer became smaller, a stream ended: is the job over? */
+void vt_life_check_done(VtEngine *engine);
+
+/* client.c: the run connection. */
+void vt_client_start(VtEngine *engine);
+void vt_client_phase(VtEngine *engine, CtlPhase phase);
+
+/* session.c: session 0 in the agent. */
+void vt_session_send_script(VtEngine *engine);
+void vt_session_open(VtEngine *engine);
+void vt_opening_init(VtOpening *opening);
+/* A frame of the opening. False if it is malformed or over a limit. */
+bool vt_opening_add(VtOpening *opening, const WireHeader *header, const guint8 *payload);
+
+/* stream.c */
+void vt_stream_start(VtEngine *engine, WireStream which);
+/* Bytes from the agent. False if there are more than it was allowed. */
+bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize size);
+void vt_stream_end(VtEngine *engine, WireStream which);
+void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes);
+void vt_stream_discard(VtEngine *engine, WireStream which);
+bool vt_stream_is_done(const VtEngine *engine, WireStream which);
+
+/* control.c: vmgr's and the daemon's socket. */
+bool vt_control_listen(VtEngine *engine, GError **error);
+void vt_control_start(VtEngine *engine);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/main.c - the engine: birth's inheritance, the stages, then the loop.
+ *
+ * Runs as: process 1 of the job's namespaces, started by the keeper alone. Reads from: see stages.c and life.c.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "engine/engine.h"
+#include "ctl/birth.h"
+
+/* The loop is not there yet: the one frame goes out by itself. */
+static int fail_early(VtEngine *engine, const GError *error)
+{
+    guint8 frame[WIRE_HEADER_SIZE + 2 + WIRE_STRING_MAX];
+    g_autofree char *cut = g_strndup(error->message, WIRE_STRING_MAX);
+    WireWriter writer = wire_writer(frame + WIRE_HEADER_SIZE, sizeof frame - WIRE_HEADER_SIZE);
+    wire_put_string(&writer, cut);
+    const WireHeader header = {.length = (guint32)writer.used, .type = CTL_OUTCOME, .aux = CTL_REASON_HOST};
+    wire_header_format(&header, frame);
+    (void)!send(engine->run, frame, WIRE_HEADER_SIZE + writer.used, MSG_NOSIGNAL);
+    return VT_EXIT_FAILED;
+}
+
+static bool load_job(VtEngine *engine, GError **error)
+{
+    vt_autofd fd = ENGINE_FD_JOB;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return vt_error_set(error, VT_ERROR_INTERNAL, "the job document is no file");
+    g_autoptr(GBytes) document = vt_fd_read_all(fd, VT_JOB_DOCUMENT_MAX, "the job document", error);
+    gsize size;
+    const char *text = document ? g_bytes_get_data(document, &size) : NULL;
+    engine->job = text ? vt_job_load(text, size, error) : NULL;
+    return engine->job != NULL;
+}
+
+static void engine_init(VtEngine *engine, int slot)
+{
+    struct stat st;
+    *engine = (VtEngine){
+        .slot = slot,
+        .run = ENGINE_FD_RUN,
+        .keeper = ENGINE_FD_KEEPER,
+        .gate = fstat(ENGINE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode) ? ENGINE_FD_GATE : -1,
+        .folder = ENGINE_FD_FOLDER,
+        .control = -1,
+        .server = VT_SERVER_NONE,
+        .machine = VT_MACHINE_NONE,
+        .console = vt_console_new(),
+        .qemu_log = vt_console_new(),
+        .server_log = vt_console_new(),
+        .loop = g_main_loop_new(NULL, FALSE),
+    };
+    vt_opening_init(&engine->opening);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        engine->streams[which].held = g_byte_array_new();
+}
+
+int main(int argc, char **argv)
+{
+    VtEngine engine;
+    g_autoptr(GError) error = NULL;
+    sigset_t all;
+    if (argc != 2) {
+        fprintf(stderr, "vtorque-engine: started by vtorque-keeper only\n");
+        return VT_EXIT_USAGE;
+    }
+    /* Process 1 ignores what it does not handle; blocked is the same, and SIGCHLD is read. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    engine_init(&engine, atoi(argv[1]));
+    if (!load_job(&engine, &error) || !vt_stages_run(&engine, &error))
+        return fail_early(&engine, error);
+    vt_client_start(&engine);
+    vt_control_start(&engine);
+    vt_life_start(&engine);
+    g_main_loop_run(engine.loop);
+    return 0;
+}

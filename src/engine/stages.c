@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/stages.c - the engine's five stages, from birth to the first byte of a guest.
+ *
+ *   1 look     has rights: reads the job, opens what it names, makes its own socket
+ *   2 helpers  has rights: the network namespace, the file server
+ *   3 cage     has rights in its namespaces: the minimal root
+ *   4 drop     gives up every right
+ *   5 run      has none: QEMU; only from here on is a byte of a guest read
+ *
+ * Runs as: root or the user (1-3), the slot's id or the user (4-5). Reads from: the job document. Trusts: nothing in it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "cage/cage.h"
+#include "engine/engine.h"
+#include "vm/command.h"
+
+/* What QEMU is made of, on Debian and its relatives, and on those with /usr/lib64. */
+static const char *const qemu_runtime[] = {
+    "/lib", "/lib64", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/share/qemu", "/usr/share/seabios", "/etc/ld.so.cache",
+};
+
+static bool keeper_lives(const VtEngine *engine)
+{
+    struct pollfd lifeline = {.fd = engine->keeper, .events = POLLIN};
+    return poll(&lifeline, 1, 0) == 0;
+}
+
+/* Neither a parent's death signal nor a lifeline alone is enough (engine.md, section 1). */
+static bool hang_on_keeper(const VtEngine *engine, GError **error)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || !keeper_lives(engine))
+        return vt_error_set(error, VT_ERROR_HOST, "the keeper is gone");
+    return true;
+}
+
+static bool find_kernel(VtEngine *engine, GError **error)
+{
+    g_autofree char *unpacked = g_build_filename(engine->job->kernel_dir, "vmlinux", NULL);
+    engine->plan = vt_plan_new(engine->job, (guint)engine->slot,
+                               g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz");
+    const char *const files[] = {engine->plan->kernel, engine->plan->initrd};
+    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
+        struct stat st;
+        if (stat(files[i], &st) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot use '%s'", files[i]);
+        if (geteuid() == 0 && !(st.st_mode & S_IROTH))
+            return vt_error_set(error, VT_ERROR_HOST,
+                                "cannot use '%s': it must be readable by all, since QEMU runs as nobody", files[i]);
+    }
+    return true;
+}
+
+static bool look(VtEngine *engine, GError **error)
+{
+    const int inherited[] = {engine->run, engine->keeper, engine->gate, engine->folder};
+    for (gsize i = 0; i < G_N_ELEMENTS(inherited); i++)
+        if (inherited[i] >= 0)
+            fcntl(inherited[i], F_SETFD, FD_CLOEXEC);
+    if (!vt_cage_detach_mounts(error))
+        return false;
+    return find_kernel(engine, error) && vt_control_listen(engine, error);
+}
+
+static bool start_helpers(VtEngine *engine, GError **error)
+{
+    if (unshare(CLONE_NEWNET) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the job's network namespace");
+    return vt_server_start(engine->plan, &engine->job->owner, &engine->server, error);
+}
+
+static bool enter_cage(VtEngine *engine, GError **error)
+{
+    g_autoptr(VtCage) cage = vt_cage_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(qemu_runtime); i++)
+        vt_cage_bind_optional(cage, qemu_runtime[i]);
+    vt_cage_bind(cage, VT_QEMU_PROGRAM, VT_QEMU_PROGRAM);
+    vt_cage_bind(cage, engine->plan->kernel, VT_CAGE_KERNEL);
+    vt_cage_bind(cage, engine->plan->initrd, VT_CAGE_INITRD);
+    vt_cage_device(cage, "/dev/null");
+    return vt_cage_enter(cage, error);
+}
+
+static bool drop(VtEngine *engine, GError **error)
+{
+    return vt_cage_drop(engine->plan->cage_uid, engine->plan->cage_gid, error) && hang_on_keeper(engine, error);
+}
+
+static bool start_machine(VtEngine *engine, GError **error)
+{
+    return vt_machine_start(engine->plan, vt_fd_steal(&engine->server.socket), &engine->machine, error);
+}
+
+bool vt_stages_run(VtEngine *engine, GError **error)
+{
+    if (!hang_on_keeper(engine, error) || !look(engine, error) || !start_helpers(engine, error))
+        return false;
+    vt_engine_reach(engine, CTL_PHASE_PREPARED);
+    if (!enter_cage(engine, error) || !drop(engine, error))
+        return false;
+    vt_engine_reach(engine, CTL_PHASE_CAGED);
+    if (!start_machine(engine, error))
+        return false;
+    vt_engine_reach(engine, CTL_PHASE_STARTING);
+    return true;
+}

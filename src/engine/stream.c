@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/stream.c - the job's output, from the agent to whoever reads it.
+ *
+ * Theory of operation. A stream holds at most CTL_OUTPUT_WINDOW bytes, and WIRE_TAIL_MAX more when the script has ended: the
+ * agent may send what it was granted, and is granted what was sent on. So a slow reader slows the script down, as a pipe does,
+ * and a script that has ended never waits for its reader.
+ */
+#include <string.h>
+
+#include "engine/engine.h"
+
+static void grant(VtEngine *engine, WireStream which)
+{
+    VtStream *stream = &engine->streams[which];
+    gint64 room = CTL_OUTPUT_WINDOW - (gint64)stream->held->len - MAX(stream->agent_credit, 0);
+    /* In large steps: a frame for each small read would cost more than the data. */
+    if (engine->state != VT_STATE_RUNNING || stream->ended || stream->agent_credit < 0 || room < CTL_OUTPUT_WINDOW / 2)
+        return;
+    vt_channel_send_u32(engine->agent, WIRE_CREDIT, which, (guint32)room);
+    stream->agent_credit += room;
+}
+
+static void pump(VtEngine *engine, WireStream which)
+{
+    VtStream *stream = &engine->streams[which];
+    gsize sent = 0;
+    while (engine->client && sent < stream->held->len && stream->client_credit > 0) {
+        gsize size = MIN(MIN(stream->held->len - sent, WIRE_PAYLOAD_MAX), stream->client_credit);
+        vt_channel_send(engine->client, WIRE_DATA, which, stream->held->data + sent, size);
+        stream->client_credit -= size;
+        sent += size;
+    }
+    if (sent > 0)
+        g_byte_array_remove_range(stream->held, 0, (guint)sent);
+    if (stream->discarded)
+        g_byte_array_set_size(stream->held, 0);
+    if (stream->ended && stream->held->len == 0 && !stream->told) {
+        stream->told = true;
+        if (engine->client)
+            vt_channel_send(engine->client, WIRE_CLOSE, which, "", 1);
+    }
+    grant(engine, which);
+}
+
+void vt_stream_start(VtEngine *engine, WireStream which)
+{
+    grant(engine, which);
+}
+
+bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize size)
+{
+    VtStream *stream = &engine->streams[which];
+    stream->agent_credit -= (gint64)size;
+    if (stream->ended || stream->agent_credit < -WIRE_TAIL_MAX)
+        return false;
+    g_byte_array_append(stream->held, data, (guint)size);
+    pump(engine, which);
+    return true;
+}
+
+void vt_stream_end(VtEngine *engine, WireStream which)
+{
+    engine->streams[which].ended = true;
+    pump(engine, which);
+}
+
+void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes)
+{
+    engine->streams[which].client_credit += bytes;
+    pump(engine, which);
+}
+
+void vt_stream_discard(VtEngine *engine, WireStream which)
+{
+    VtStream *stream = &engine->streams[which];
+    if (stream->discarded)
+        return;
+    stream->discarded = true;
+    if (engine->state == VT_STATE_RUNNING && !stream->ended)
+        vt_channel_send(engine->agent, WIRE_CLOSE, which, "", 1);
+    pump(engine, which);
+}
+
+bool vt_stream_is_done(const VtEngine *engine, WireStream which)
+{
+    return engine->streams[which].held->len == 0;
+}

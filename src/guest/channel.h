@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest/channel.h - frames of wire/wire.h over a stream socket, without blocking.
+ *
+ * Theory of operation. One watch reads into a buffer and hands out whole frames; one watch, there only while something is
+ * queued, writes. A channel that fails (end of stream, bad frame, full queue) closes its socket, calls `closed` once and
+ * is mute from then on. Runs in the default GLib main context.
+ *
+ * Reads from: an agent (hostile), a run or control connection (the owner's). Trusts: nothing.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "wire/wire.h"
+
+#define VT_CHANNEL_QUEUE_MAX (128u * 1024 * 1024) /* bytes; a script of the largest size twice */
+
+typedef struct VtChannel VtChannel;
+
+typedef struct {
+    /* A frame; `payload` lives during the call. */
+    void (*frame)(const WireHeader *header, const guint8 *payload, gpointer data);
+    /* Nothing comes any more; `reason` is "" for an orderly end of stream. */
+    void (*closed)(const char *reason, gpointer data);
+    /* Bytes were written and `vt_channel_queued()` has become smaller. May be NULL. */
+    void (*drained)(gpointer data);
+} VtChannelHandlers;
+
+/* Takes over `fd`, makes it non-blocking. */
+VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer data);
+/* Closes the socket; calls nothing. Safe inside a handler. */
+void vt_channel_free(VtChannel *channel);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
+
+/* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel. */
+void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size);
+void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 value);
+/* `text` is cut to WIRE_STRING_MAX bytes. */
+void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const char *text);
+
+gsize vt_channel_queued(const VtChannel *channel);
+bool vt_channel_is_open(const VtChannel *channel);
+
+/* Stops, or goes on, reading. */
+void vt_channel_set_reading(VtChannel *channel, bool reading);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job/guest_files.h - what the guest finds in place of some of its root's files in /etc, and the
+ * node file.
+ *
+ * Pure. The host's own files are not enough: its users may come from a directory service that the
+ * guest does not reach, and its names and addresses are not the guest's.
+ */
+#pragma once
+
+#include "job/job.h"
+#include "job/plan.h"
+
+typedef struct {
+    const char *name; /* in /etc */
+    /* (transfer full) */
+    char *(*make)(const VtJob *job, const VtPlan *plan);
+} VtGuestFile;
+
+#define VT_GUEST_FILES 5u
+extern const VtGuestFile vt_guest_files[VT_GUEST_FILES];
+
+/* One line a vCPU: the guest's name. (transfer full) */
+char *vt_guest_nodefile(const VtPlan *plan);

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job/guest_plan.c - the steps that make a guest of a booted initramfs.
+ *
+ * Theory of operation: the order is what makes it work.
+ *   1 self    randomness before anything that could use it, clock, names, loopback
+ *   2 run     /run is limited in size; our own files go there, where a change of root takes them
+ * along 3 share   the job's one share, in a directory that only root enters 4 root    img=host: its
+ * first directory, read-only, becomes the root. From here on links in paths mean what they mean on
+ * the host 5 own     tmpfs where a program must be able to write 6 shares  the owner's directories,
+ * at their own paths 7 etc     last, since a share may hold /etc
+ */
+#include "job/guest_plan.h"
+
+#include <string.h>
+#include <sys/mount.h>
+
+#include "job/guest_files.h"
+
+#define NEW_ROOT "/newroot"
+#define ETC VT_GUEST_RUN "/etc"
+#define NANOSECONDS G_GUINT64_CONSTANT(1000000000)
+
+/* What a system has in /run, and what /etc/resolv.conf points into on hosts with systemd-resolved,
+ * NetworkManager, resolvconf, netconfig or ConnMan. */
+static const struct {
+    const char *path;
+    guint mode;
+} run_directories[] = {
+    {"/run/lock", 01777},      {"/run/systemd/resolve", 0755}, {"/run/NetworkManager", 0755},
+    {"/run/resolvconf", 0755}, {"/run/netconfig", 0755},       {"/run/connman", 0755},
+};
+
+static void step_free(gpointer data)
+{
+    VtGuestStep *step = data;
+    g_bytes_unref(step->payload);
+    g_free(step);
+}
+
+static void add_bytes(GPtrArray *steps, WireStep kind, const void *data, gsize size)
+{
+    VtGuestStep *step = g_new(VtGuestStep, 1);
+
+    step->kind = kind;
+    step->payload = g_bytes_new(data, size);
+    g_ptr_array_add(steps, step);
+}
+
+/* Four strings of the wire's longest and some numbers. A string that is longer is our bug:
+ * vt_job_load() takes no such path. */
+#define BUFFER_SIZE (4 * (WIRE_STRING_MAX + 2) + 16)
+
+static void add_written(GPtrArray *steps, WireStep kind, const WireWriter *writer)
+{
+    g_assert(writer->ok);
+    add_bytes(steps, kind, writer->start, writer->used);
+}
+
+static void add_string(GPtrArray *steps, WireStep kind, const char *text)
+{
+    guint8 buffer[BUFFER_SIZE];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_string(&writer, text);
+    add_written(steps, kind, &writer);
+}
+
+/* MKDIR or FILE. */
+static void add_entry(GPtrArray *steps, WireStep kind, const VtOwner *owner, guint mode,
+                      const char *path)
+{
+    guint8 buffer[BUFFER_SIZE];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_u32(&writer, owner ? owner->uid : 0);
+    wire_put_u32(&writer, owner ? owner->gid : 0);
+    wire_put_u32(&writer, mode);
+    wire_put_string(&writer, path);
+    add_written(steps, kind, &writer);
+}
+
+static void add_mount(GPtrArray *steps, guint64 flags, const char *type, const char *source,
+                      const char *target, const char *data)
+{
+    guint8 buffer[BUFFER_SIZE];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_u64(&writer, flags);
+    wire_put_string(&writer, type);
+    wire_put_string(&writer, source);
+    wire_put_string(&writer, target);
+    wire_put_string(&writer, data);
+    add_written(steps, WIRE_STEP_MOUNT, &writer);
+}
+
+static void add_bind(GPtrArray *steps, guint64 flags, const char *source, const char *target)
+{
+    guint8 buffer[BUFFER_SIZE];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_u64(&writer, flags);
+    wire_put_string(&writer, source);
+    wire_put_string(&writer, target);
+    add_written(steps, WIRE_STEP_BIND, &writer);
+}
+
+static void add_file(GPtrArray *steps, const char *path, const char *text)
+{
+    gsize left = strlen(text);
+
+    add_entry(steps, WIRE_STEP_FILE, NULL, 0644, path);
+    while (left > 0) {
+        gsize size = MIN(left, WIRE_PAYLOAD_MAX);
+        add_bytes(steps, WIRE_STEP_APPEND, text, size);
+        text += size;
+        left -= size;
+    }
+}
+
+static void add_tmpfs(GPtrArray *steps, const VtJob *job, guint64 flags, const char *target,
+                      guint mode)
+{
+    g_autofree char *data =
+        g_strdup_printf("mode=%04o,size=%" G_GUINT64_FORMAT "m", mode, job->tmp_mib);
+
+    add_mount(steps, flags | MS_NOSUID | MS_NODEV, "tmpfs", "tmpfs", target, data);
+}
+
+static void add_clock(GPtrArray *steps, guint64 now_ns)
+{
+    guint8 buffer[12];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_u64(&writer, now_ns / NANOSECONDS);
+    wire_put_u32(&writer, (guint32)(now_ns % NANOSECONDS));
+    add_written(steps, WIRE_STEP_CLOCK, &writer);
+}
+
+/* The agent has mounted /run without a limit. */
+static void add_run(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
+{
+    g_autofree char *nodefile = vt_guest_nodefile(plan);
+    g_autofree char *runtime_dir = g_strdup_printf("/run/user/%u", job->owner.uid);
+
+    add_tmpfs(steps, job, MS_REMOUNT, "/run", 0755);
+    for (gsize i = 0; i < G_N_ELEMENTS(run_directories); i++)
+        add_entry(steps, WIRE_STEP_MKDIR, NULL, run_directories[i].mode, run_directories[i].path);
+    add_entry(steps, WIRE_STEP_MKDIR, &job->owner, 0700, runtime_dir);
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, VT_GUEST_RUN);
+    add_file(steps, VT_GUEST_NODEFILE, nodefile);
+}
+
+/* Below the private directory the share's flat tree stays out of the owner's sight, but in reach of
+ * later steps. */
+static void add_share(GPtrArray *steps)
+{
+    g_autofree char *private_dir = g_path_get_dirname(VT_GUEST_SHARE);
+
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0700, private_dir);
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, VT_GUEST_SHARE);
+    add_mount(steps, MS_NOSUID | MS_NODEV, "virtiofs", VT_SHARE_TAG, VT_GUEST_SHARE, "");
+}
+
+/* True where the guest has a file system of its own, on which a host's directory must be made. */
+static bool is_on_tmpfs(const char *path)
+{
+    static const char *const own[] = {"/tmp/", "/var/tmp/", "/run/", "/var/run/", "/dev/shm/"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(own); i++)
+        if (g_str_has_prefix(path, own[i]))
+            return true;
+    return false;
+}
+
+static void add_shares(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
+{
+    for (guint i = 0; i < plan->shares->len; i++) {
+        const VtShare *share = g_ptr_array_index(plan->shares, i);
+        g_autofree char *source = g_strdup_printf("%s/%u", VT_GUEST_SHARE, i);
+
+        if (share->is_root)
+            continue;
+        if (job->image == VT_IMAGE_TINY || is_on_tmpfs(share->path))
+            add_entry(steps, WIRE_STEP_MKDIR, &job->owner, 0755, share->path);
+        add_bind(steps, MS_NOSUID | MS_NODEV, source, share->path);
+    }
+}
+
+static void add_root(GPtrArray *steps, const VtPlan *plan)
+{
+    for (guint i = 0; i < plan->shares->len; i++) {
+        const VtShare *share = g_ptr_array_index(plan->shares, i);
+        g_autofree char *source = g_strdup_printf("%s/%u", VT_GUEST_SHARE, i);
+
+        if (!share->is_root)
+            continue;
+        add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, source, NEW_ROOT);
+        add_string(steps, WIRE_STEP_ROOT, NEW_ROOT);
+    }
+}
+
+/* A read-only root gets the files bound over its own; the initramfs gets them as files. */
+static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
+{
+    bool is_bound = job->image == VT_IMAGE_HOST;
+
+    if (is_bound)
+        add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, ETC);
+    for (guint i = 0; i < VT_GUEST_FILES; i++) {
+        const VtGuestFile *file = &vt_guest_files[i];
+        g_autofree char *text = file->make(job, plan);
+        g_autofree char *place = g_build_filename("/etc", file->name, NULL);
+        g_autofree char *source = g_build_filename(ETC, file->name, NULL);
+
+        add_file(steps, is_bound ? source : place, text);
+        if (is_bound)
+            add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, source, place);
+    }
+}
+
+GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_ns,
+                             const void *random, gsize random_size)
+{
+    GPtrArray *steps = g_ptr_array_new_with_free_func(step_free);
+
+    if (random_size > 0)
+        add_bytes(steps, WIRE_STEP_RANDOM, random, random_size);
+    add_clock(steps, now_ns);
+    add_string(steps, WIRE_STEP_HOSTNAME, plan->vm_name);
+    add_string(steps, WIRE_STEP_LINK_UP, "lo");
+    add_run(steps, job, plan);
+    if (plan->shares->len > 0)
+        add_share(steps);
+    add_root(steps, plan);
+    add_tmpfs(steps, job, 0, "/tmp", 01777);
+    add_tmpfs(steps, job, 0, "/var/tmp", 01777);
+    add_shares(steps, job, plan);
+    add_etc(steps, job, plan);
+    return steps;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job/job.c - the job document: one table of fields, by which it is written, read and checked.
+ *
+ * Reads from: a memory file that the job's owner made. Trusts: nothing.
+ */
+#include "job/job.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#define GROUPS_MAX 100000u /* more than NGROUPS_MAX (65536), the kernel's own limit */
+#define MOUNTS_MAX 1024u
+#define SECONDS_MAX ((guint64)G_MAXINT32)
+#define GRACE_MAX 86400u
+#define NAME_MAX_BYTES 255u
+#define HOST_MAX_BYTES 64u /* HOST_NAME_MAX */
+
+typedef enum {
+    FIELD_UINT,   /* guint, uid_t, gid_t */
+    FIELD_UINT64, /* guint64 */
+    FIELD_IMAGE,  /* VtImage by its name */
+    FIELD_ID,     /* a job id */
+    FIELD_HOST,   /* a host name */
+    FIELD_NAME,   /* a word without blanks */
+    FIELD_ENTRY,  /* a name for a line of passwd or group */
+    FIELD_PATH,   /* an absolute path */
+    FIELD_HOME,   /* an absolute path for a line of passwd */
+    FIELD_PATHS,  /* a list of absolute paths */
+    FIELD_GROUPS, /* gid_t array; its length follows it in VtOwner */
+    FIELD_NAMES,  /* a list of names for lines of group, as long as FIELD_GROUPS before it */
+} FieldKind;
+
+typedef struct {
+    const char *key;
+    FieldKind kind;
+    gsize offset;
+    guint64 min, max;
+} Field;
+
+G_STATIC_ASSERT(sizeof(uid_t) == sizeof(guint) && sizeof(gid_t) == sizeof(guint));
+
+#define ID_MAX ((guint64)G_MAXUINT32 - 1) /* (uid_t)-1 means "no id" */
+
+#define JOB(member) G_STRUCT_OFFSET(VtJob, member)
+static const Field job_fields[] = {
+    {"id", FIELD_ID, JOB(id), 0, 0},
+    {"name", FIELD_NAME, JOB(name), 0, 0},
+    {"host", FIELD_HOST, JOB(host), 0, 0},
+    {"user", FIELD_ENTRY, JOB(owner.user), 0, 0},
+    {"group", FIELD_ENTRY, JOB(owner.group), 0, 0},
+    {"uid", FIELD_UINT, JOB(owner.uid), 0, ID_MAX},
+    {"gid", FIELD_UINT, JOB(owner.gid), 0, ID_MAX},
+    {"groups", FIELD_GROUPS, JOB(owner.groups), 0, ID_MAX},
+    {"group_names", FIELD_NAMES, JOB(owner.group_names), 0, 0},
+    {"home", FIELD_HOME, JOB(owner.home), 0, 0},
+    {"shell", FIELD_HOME, JOB(owner.shell), 0, 0},
+    {"image", FIELD_IMAGE, JOB(image), 0, 0},
+    {"ram_mib", FIELD_UINT, JOB(ram_mib), VT_RAM_MIB_MIN, VT_RAM_MIB_MAX},
+    {"vcpus", FIELD_UINT, JOB(vcpus), 1, VT_VCPUS_MAX},
+    {"boot_timeout_s", FIELD_UINT, JOB(boot_timeout_s), 1, SECONDS_MAX},
+    {"walltime_s", FIELD_UINT, JOB(walltime_s), 0, SECONDS_MAX},
+    {"kill_grace_s", FIELD_UINT, JOB(kill_grace_s), 0, GRACE_MAX},
+    {"kernel_dir", FIELD_PATH, JOB(kernel_dir), 0, 0},
+    {"submit_dir", FIELD_PATH, JOB(submit_dir), 0, 0},
+    {"mounts", FIELD_PATHS, JOB(mounts), 0, MOUNTS_MAX},
+    {"tmp_mib", FIELD_UINT64, JOB(tmp_mib), 1, VT_RAM_MIB_MAX},
+};
+#undef JOB
+
+static const char *const image_names[] = {[VT_IMAGE_HOST] = "host", [VT_IMAGE_TINY] = "tiny"};
+
+const char *vt_image_name(VtImage image)
+{
+    return image_names[image];
+}
+
+bool vt_image_find(const char *name, VtImage *image)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(image_names); i++)
+        if (strcmp(name, image_names[i]) == 0) {
+            *image = (VtImage)i;
+            return true;
+        }
+    return false;
+}
+
+void vt_job_free(VtJob *job)
+{
+    if (!job)
+        return;
+    g_free(job->id);
+    g_free(job->name);
+    g_free(job->host);
+    vt_owner_clear(&job->owner);
+    g_free(job->kernel_dir);
+    g_free(job->submit_dir);
+    g_strfreev(job->mounts);
+    g_free(job);
+}
+
+void vt_owner_clear(VtOwner *owner)
+{
+    g_free(owner->user);
+    g_free(owner->group);
+    g_free(owner->groups);
+    g_strfreev(owner->group_names);
+    g_free(owner->home);
+    g_free(owner->shell);
+    *owner = (VtOwner){0};
+}
+
+bool vt_job_id_is_valid(const char *id)
+{
+    gsize length = strlen(id);
+    if (length < 1 || length > 255 || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
+        return false;
+    for (const char *at = id; *at; at++)
+        if (!g_ascii_isalnum(*at) && !strchr("._[]-", *at))
+            return false;
+    return true;
+}
+
+/* Bytes as text and back: one code point a byte, so that any path survives JSON. */
+static json_t *bytes_to_json(const char *bytes)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (const char *at = bytes; *at; at++)
+        g_string_append_unichar(text, (guchar)*at);
+    return json_stringn(text->str, text->len);
+}
+
+/* (transfer full); NULL if a code point is no byte. Jansson has refused U+0000. */
+static char *bytes_from_json(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    g_autoptr(GString) bytes = g_string_new(NULL);
+    for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+        gunichar c = g_utf8_get_char(at);
+        if (c > 0xff)
+            return NULL;
+        g_string_append_c(bytes, (char)c);
+    }
+    return g_string_free(g_steal_pointer(&bytes), FALSE);
+}
+
+static json_t *paths_to_json(char *const *paths)
+{
+    json_t *list = json_array();
+    for (; paths && *paths; paths++)
+        json_array_append_new(list, bytes_to_json(*paths));
+    return list;
+}
+
+static json_t *groups_to_json(const VtOwner *owner)
+{
+    json_t *list = json_array();
+    for (gsize i = 0; i < owner->n_groups; i++)
+        json_array_append_new(list, json_integer(owner->groups[i]));
+    return list;
+}
+
+static json_t *field_to_json(const VtJob *job, const Field *field)
+{
+    const void *at = G_STRUCT_MEMBER_P(job, field->offset);
+    switch (field->kind) {
+    case FIELD_UINT:
+        return json_integer(*(const guint *)at);
+    case FIELD_UINT64:
+        return json_integer((json_int_t) * (const guint64 *)at);
+    case FIELD_IMAGE:
+        return json_string(vt_image_name(*(const VtImage *)at));
+    case FIELD_PATHS:
+    case FIELD_NAMES:
+        return paths_to_json(*(const GStrv *)at);
+    case FIELD_GROUPS:
+        return groups_to_json(&job->owner);
+    default:
+        return bytes_to_json(*(char *const *)at);
+    }
+}
+
+char *vt_job_save(const VtJob *job)
+{
+    json_t *root = json_object();
+    json_object_set_new(root, "version", json_integer(VT_JOB_VERSION));
+    for (gsize i = 0; i < G_N_ELEMENTS(job_fields); i++)
+        json_object_set_new(root, job_fields[i].key, field_to_json(job, &job_fields[i]));
+    char *dumped = json_dumps(root, JSON_ENSURE_ASCII | JSON_INDENT(1));
+    char *document = g_strdup(dumped);
+    free(dumped);
+    json_decref(root);
+    return document;
+}
+
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((guchar)*text < 0x20 || *text == 0x7f)
+            return true;
+    return false;
+}
+
+bool vt_job_path_is_valid(const char *path)
+{
+    if (path[0] != '/' || strlen(path) >= PATH_MAX)
+        return false;
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+    return !g_strv_contains((const char *const *)parts, ".") &&
+           !g_strv_contains((const char *const *)parts, "..");
+}
+
+bool vt_job_name_is_valid(const char *name)
+{
+    return name[0] && strlen(name) <= NAME_MAX_BYTES && !has_control(name) && !strchr(name, ' ');
+}
+
+bool vt_job_entry_is_valid(const char *name)
+{
+    return name[0] && strlen(name) <= NAME_MAX_BYTES && !has_control(name) &&
+           !strpbrk(name, " :/,") && name[0] != '-' && name[0] != '+';
+}
+
+bool vt_job_host_is_valid(const char *host)
+{
+    return strlen(host) <= HOST_MAX_BYTES && g_ascii_isalnum(host[0]) &&
+           strspn(host, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-") == strlen(host);
+}
+
+static bool text_is_valid(FieldKind kind, const char *text)
+{
+    switch (kind) {
+    case FIELD_ID:
+        return vt_job_id_is_valid(text);
+    case FIELD_HOST:
+        return vt_job_host_is_valid(text);
+    case FIELD_NAME:
+        return vt_job_name_is_valid(text);
+    case FIELD_ENTRY:
+        return vt_job_entry_is_valid(text);
+    case FIELD_HOME:
+        return vt_job_path_is_valid(text) && !has_control(text) && !strchr(text, ':');
+    default:
+        return vt_job_path_is_valid(text);
+    }
+}
+
+static bool load_number(const json_t *value, const Field *field, guint64 *number)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return false;
+    *number = (guint64)json_integer_value(value);
+    return *number >= field->min && *number <= field->max;
+}
+
+static bool load_text(const json_t *value, FieldKind kind, char **text)
+{
+    if (!json_is_string(value))
+        return false;
+    g_autofree char *bytes = bytes_from_json(value);
+    if (!bytes || !text_is_valid(kind, bytes))
+        return false;
+    *text = g_steal_pointer(&bytes);
+    return true;
+}
+
+static bool load_texts(const json_t *value, FieldKind kind, gsize max, GStrv *texts)
+{
+    if (!json_is_array(value) || json_array_size(value) > max)
+        return false;
+    GStrv list = g_new0(char *, json_array_size(value) + 1);
+    *texts = list;
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!load_text(json_array_get(value, i), kind, &list[i]))
+            return false;
+    return true;
+}
+
+static bool load_groups(const json_t *value, const Field *field, VtOwner *owner)
+{
+    if (!json_is_array(value) || json_array_size(value) > GROUPS_MAX)
+        return false;
+    owner->n_groups = json_array_size(value);
+    owner->groups = g_new0(gid_t, owner->n_groups);
+    for (size_t i = 0; i < owner->n_groups; i++) {
+        guint64 gid;
+        if (!load_number(json_array_get(value, i), field, &gid))
+            return false;
+        owner->groups[i] = (gid_t)gid;
+    }
+    return true;
+}
+
+static bool load_field(VtJob *job, const Field *field, const json_t *value)
+{
+    void *at = G_STRUCT_MEMBER_P(job, field->offset);
+    guint64 number;
+    switch (field->kind) {
+    case FIELD_UINT:
+        if (!load_number(value, field, &number))
+            return false;
+        *(guint *)at = (guint)number;
+        return true;
+    case FIELD_UINT64:
+        return load_number(value, field, at);
+    case FIELD_IMAGE:
+        return json_is_string(value) && vt_image_find(json_string_value(value), at);
+    case FIELD_PATHS:
+        return load_texts(value, FIELD_PATH, field->max, at);
+    case FIELD_NAMES:
+        return json_array_size(value) == job->owner.n_groups &&
+               load_texts(value, FIELD_ENTRY, GROUPS_MAX, at);
+    case FIELD_GROUPS:
+        return load_groups(value, field, &job->owner);
+    default:
+        return load_text(value, field->kind, at);
+    }
+}
+
+/* The first key of `root` that no field has; NULL if there is none. */
+static const char *find_unknown_key(json_t *root)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        bool known = strcmp(key, "version") == 0;
+        for (gsize i = 0; !known && i < G_N_ELEMENTS(job_fields); i++)
+            known = strcmp(key, job_fields[i].key) == 0;
+        if (!known)
+            return key;
+    }
+    return NULL;
+}
+
+static VtJob *job_from_json(json_t *root, GError **error)
+{
+    if (!json_is_object(root) || json_integer_value(json_object_get(root, "version")) != VT_JOB_VERSION) {
+        vt_error_set(error, VT_ERROR_USER, "job document is not of version %d", VT_JOB_VERSION);
+        return NULL;
+    }
+    const char *unknown = find_unknown_key(root);
+    if (unknown) {
+        g_autofree char *shown = g_strescape(unknown, NULL);
+        vt_error_set(error, VT_ERROR_USER, "job document has unknown key '%.64s'", shown);
+        return NULL;
+    }
+    g_autoptr(VtJob) job = g_new0(VtJob, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(job_fields); i++) {
+        const json_t *value = json_object_get(root, job_fields[i].key);
+        if (value && load_field(job, &job_fields[i], value))
+            continue;
+        vt_error_set(error, VT_ERROR_USER, "job document: %s '%s'",
+                     value ? "bad value of" : "no key", job_fields[i].key);
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+VtJob *vt_job_load(const char *document, gsize size, GError **error)
+{
+    if (size > VT_JOB_DOCUMENT_MAX) {
+        vt_error_set(error, VT_ERROR_USER, "job document is larger than %d bytes",
+                     VT_JOB_DOCUMENT_MAX);
+        return NULL;
+    }
+    json_error_t problem;
+    json_t *root = json_loadb(document, size, JSON_REJECT_DUPLICATES, &problem);
+    if (!root) {
+        vt_error_set(error, VT_ERROR_USER, "job document is not JSON (line %d)", problem.line);
+        return NULL;
+    }
+    VtJob *job = job_from_json(root, error);
+    json_decref(root);
+    return job;
+}

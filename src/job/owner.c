@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* job/owner.c - who a local job belongs to. */
+#include "job/owner.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+#define RECORD_MAX (1024 * 1024) /* bytes of one entry; a group may have many thousand members */
+
+static void load_user(VtOwner *owner, char *buffer)
+{
+    struct passwd record, *found = NULL;
+    if (getpwuid_r(owner->uid, &record, buffer, RECORD_MAX, &found) == 0 && found) {
+        owner->user = g_strdup(record.pw_name);
+        owner->home = g_strdup(record.pw_dir);
+        owner->shell = g_strdup(record.pw_shell);
+        return;
+    }
+    const char *home = getenv("HOME");
+    owner->user = g_strdup_printf("u%u", owner->uid);
+    owner->home = g_strdup(home ? home : "/");
+    owner->shell = g_strdup("/bin/sh");
+}
+
+/* What the host calls a group; "g<gid>" for one without a name, or with one that a file of groups cannot
+ * hold (directory services have such with blanks). (transfer full) */
+static char *group_name(gid_t gid, char *buffer)
+{
+    struct group record, *found = NULL;
+    if (getgrgid_r(gid, &record, buffer, RECORD_MAX, &found) == 0 && found &&
+        vt_job_entry_is_valid(found->gr_name))
+        return g_strdup(found->gr_name);
+    return g_strdup_printf("g%u", gid);
+}
+
+static void load_group_names(VtOwner *owner, char *buffer)
+{
+    owner->group = group_name(owner->gid, buffer);
+    owner->group_names = g_new0(char *, owner->n_groups + 1);
+    for (gsize i = 0; i < owner->n_groups; i++)
+        owner->group_names[i] = group_name(owner->groups[i], buffer);
+}
+
+static int compare_gids(const void *a, const void *b)
+{
+    gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Each once and without the primary one: a gid that stands twice in a gid map is EINVAL. */
+static bool load_groups(VtOwner *owner, GError **error)
+{
+    int n = getgroups(0, NULL);
+    g_autofree gid_t *all = g_new0(gid_t, (gsize)MAX(n, 0) + 1);
+    if (n > 0)
+        n = getgroups(n, all);
+    if (n < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read own groups");
+    qsort(all, (size_t)n, sizeof *all, compare_gids);
+    gsize kept = 0;
+    for (int i = 0; i < n; i++)
+        if (all[i] != owner->gid && (kept == 0 || all[i] != all[kept - 1]))
+            all[kept++] = all[i];
+    owner->groups = g_steal_pointer(&all);
+    owner->n_groups = kept;
+    return true;
+}
+
+bool vt_owner_load(VtOwner *owner, GError **error)
+{
+    if (getuid() != geteuid() || getgid() != getegid())
+        return vt_error_set(error, VT_ERROR_HOST, "cannot run setuid or setgid");
+    *owner = (VtOwner){.uid = getuid(), .gid = getgid()};
+    if (!load_groups(owner, error))
+        return false;
+    g_autofree char *buffer = g_malloc(RECORD_MAX);
+    load_user(owner, buffer);
+    load_group_names(owner, buffer);
+    return true;
+}

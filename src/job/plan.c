@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* job/plan.c - the node plan: names, ids, kernel and shares that follow from a job and its slot. */
+#include "job/plan.h"
+
+#include <string.h>
+
+#define VM_NAME_MAX 63 /* bytes of one label of a host name */
+
+/* quiet: a serial line costs time under emulation; panics still show. panic=-1: a panic becomes a
+ * reset at once, which QEMU (-no-reboot) reports and ends with; reboot=t: by triple fault, the
+ * quickest way. cryptomgr.notests: 0.2 s of self-tests less, measured under emulation.
+ * noreplace-smp: 0.12 s less, with one vCPU, for not patching every lock prefix of the kernel away.
+ * 8250.nr_uarts=1: only one is there. tsc=reliable: no watchdog that takes the TSC, the only clock
+ * that needs no exit, from a guest whose host is busy. */
+#define KERNEL_ARGS                                                                                \
+    "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests noreplace-smp 8250.nr_uarts=1 "       \
+    "tsc=reliable"
+
+static void share_free(gpointer data)
+{
+    VtShare *share = data;
+    g_free(share->path);
+    g_free(share);
+}
+
+/* True if `path` is `dir` or lies below it. Both are canonical. */
+static bool is_at_or_below(const char *path, const char *dir)
+{
+    gsize length = strlen(dir);
+    if (length == 1)
+        return true;
+    return strncmp(path, dir, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* True for what the guest has of its own: a host's directory may not take its place. The root is
+ * the share that is read-only, or the initramfs; /run holds what the agent and the job's own files
+ * need. */
+static bool is_guests_own(const char *path)
+{
+    static const char *const trees[] = {"/proc", "/sys", "/run/vtorque", "/var/run/vtorque"};
+    static const char *const places[] = {"/", "/run", "/var/run", "/dev/shm", "/dev/pts"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(trees); i++)
+        if (is_at_or_below(path, trees[i]))
+            return true;
+    for (gsize i = 0; i < G_N_ELEMENTS(places); i++)
+        if (strcmp(path, places[i]) == 0)
+            return true;
+    return is_at_or_below(path, "/dev") && !is_at_or_below(path, "/dev/shm");
+}
+
+/* Without double and trailing slashes. (transfer full) */
+static char *canonical(const char *path)
+{
+    while (path[0] == '/' && path[1] == '/')
+        path++;
+    return g_canonicalize_filename(path, "/");
+}
+
+/* Adds a writable share, unless one of them holds it already; takes out those that lie below it. */
+static void add_writable(GPtrArray *shares, const char *wanted)
+{
+    g_autofree char *path = canonical(wanted);
+
+    if (is_guests_own(path))
+        return;
+    for (guint i = 0; i < shares->len;) {
+        const VtShare *share = g_ptr_array_index(shares, i);
+        if (!share->is_root && is_at_or_below(path, share->path))
+            return;
+        if (!share->is_root && is_at_or_below(share->path, path))
+            g_ptr_array_remove_index(shares, i);
+        else
+            i++;
+    }
+    VtShare *share = g_new0(VtShare, 1);
+    share->path = g_steal_pointer(&path);
+    g_ptr_array_add(shares, share);
+}
+
+static GPtrArray *plan_shares(const VtJob *job)
+{
+    GPtrArray *shares = g_ptr_array_new_with_free_func(share_free);
+
+    if (job->image == VT_IMAGE_HOST) {
+        VtShare *root = g_new0(VtShare, 1);
+        root->path = g_strdup("/");
+        root->is_root = true;
+        g_ptr_array_add(shares, root);
+    }
+    add_writable(shares, job->owner.home);
+    add_writable(shares, job->submit_dir);
+    for (gsize i = 0; job->mounts && job->mounts[i]; i++)
+        add_writable(shares, job->mounts[i]);
+    return shares;
+}
+
+/* "v<host>-<slot>" as a host name's label: the host's first label in lower case, other characters
+ * as '-', cut so that the slot stays whole. (transfer full) */
+static char *plan_vm_name(const char *host, guint slot)
+{
+    g_autofree char *suffix = g_strdup_printf("-%u", slot);
+    gsize length = MIN(strcspn(host, "."), VM_NAME_MAX - 1 - strlen(suffix));
+    g_autofree char *label = g_ascii_strdown(host, (gssize)length);
+
+    g_strcanon(label, G_CSET_a_2_z G_CSET_DIGITS, '-');
+    return g_strconcat("v", label, suffix, NULL);
+}
+
+VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file)
+{
+    const char *initramfs = job->image == VT_IMAGE_TINY ? "initramfs-tiny" : "initramfs";
+    VtPlan *plan = g_new0(VtPlan, 1);
+
+    plan->slot = slot;
+    plan->vm_name = plan_vm_name(job->host, slot);
+    plan->cage_uid = VT_UID_BASE + slot;
+    plan->cage_gid = VT_UID_BASE + slot;
+    plan->ram_mib = job->ram_mib;
+    plan->vcpus = job->vcpus;
+    plan->boot_timeout_s = job->boot_timeout_s;
+    plan->kernel = g_build_filename(job->kernel_dir, kernel_file, NULL);
+    plan->initrd = g_build_filename(job->kernel_dir, initramfs, NULL);
+    plan->kernel_args = g_strdup(KERNEL_ARGS);
+    plan->shares = plan_shares(job);
+    return plan;
+}
+
+char *vt_plan_explain(const VtPlan *plan)
+{
+    GString *out = g_string_new(NULL);
+    g_autofree char *kernel = g_strescape(plan->kernel, NULL);
+    g_autofree char *initrd = g_strescape(plan->initrd, NULL);
+
+    g_string_append_printf(out, "slot: %u\nvm name: %s\ncage: %u:%u\n", plan->slot, plan->vm_name,
+                           plan->cage_uid, plan->cage_gid);
+    g_string_append_printf(out, "ram: %u MiB\nvcpus: %u\nboot timeout: %u s\n", plan->ram_mib,
+                           plan->vcpus, plan->boot_timeout_s);
+    g_string_append_printf(out, "kernel: %s\ninitramfs: %s\nkernel arguments: %s\n", kernel, initrd,
+                           plan->kernel_args);
+    for (guint i = 0; i < plan->shares->len; i++) {
+        const VtShare *share = g_ptr_array_index(plan->shares, i);
+        g_autofree char *path = g_strescape(share->path, NULL);
+        g_string_append_printf(out, "share %u: %s (%s)\n", i, path,
+                               share->is_root ? "read-only root" : "writable");
+    }
+    return g_string_free(out, FALSE);
+}
+
+void vt_plan_free(VtPlan *plan)
+{
+    if (!plan)
+        return;
+    g_free(plan->vm_name);
+    g_free(plan->kernel);
+    g_free(plan->initrd);
+    g_free(plan->kernel_args);
+    g_ptr_array_unref(plan->shares);
+    g_free(plan);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job/plan.h - the node plan: everything about one job on one node that follows from the job and
+ * its slot.
+ *
+ * Pure: the same job and slot give the same plan, whoever asks (the engine, or vsub --dry-run). The
+ * QEMU command line (vm/command.h) and the guest plan (job/guest_plan.h) are made of it and of
+ * nothing else.
+ */
+#pragma once
+
+#include "job/job.h"
+
+#define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
+#define VT_SLOTS_MAX 256u       /* slots of a node */
+#define VT_SHARE_TAG "vtorque"  /* mount tag of the job's one share */
+
+/* A directory of the host that the guest gets: bound at /<index> of the share. */
+typedef struct {
+    char *path;   /* absolute, the same on host and guest */
+    bool is_root; /* the host's root: becomes the guest's, read-only */
+} VtShare;
+
+typedef struct {
+    guint slot;
+    char *vm_name;  /* "v<host>-<slot>": also the guest's host name */
+    uid_t cage_uid; /* engine and QEMU, where the starter is root */
+    gid_t cage_gid;
+    guint ram_mib;
+    guint vcpus;
+    guint boot_timeout_s;
+    char *kernel; /* host path of vmlinux or vmlinuz */
+    char *initrd; /* host path */
+    char *kernel_args;
+    GPtrArray *shares; /* of VtShare, in the order of their index */
+} VtPlan;
+
+/* The plan of `job` on a node whose first free slot is `slot`. `kernel_file` is the name of the
+ * kernel in job->kernel_dir ("vmlinux" or "vmlinuz"). (transfer full); cannot fail for a job that
+ * vt_job_load() took. */
+VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file);
+/* The plan as text for people: one "key: value" a line, the shares below each other. (transfer
+ * full) */
+char *vt_plan_explain(const VtPlan *plan);
+
+void vt_plan_free(VtPlan *plan);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtPlan, vt_plan_free)

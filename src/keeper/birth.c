@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keeper/birth.c - the engine's birth. */
+#include "keeper/birth.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctl/auto.h"
+#include "ctl/birth.h"
+
+#define EXIT_UNBORN 125
+
+/* An ordinary user's engine has all rights in its own user namespace, and must keep them over exec: only ambient
+ * capabilities survive it where the uid is not 0. */
+static void keep_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return;
+    data[0].inheritable = data[0].permitted;
+    data[1].inheritable = data[1].permitted;
+    syscall(SYS_capset, &header, data);
+    for (unsigned long cap = 0; cap < 64; cap++)
+        if (data[cap / 32].permitted & (1u << (cap % 32)))
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
+/* The newborn. Never returns. */
+static void be_born(int go, int lifeline, int folder, int slot)
+{
+    char byte, number[16];
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* The end of the stream: the keeper died or gave up. */
+    if (read(go, &byte, 1) != 1)
+        _exit(EXIT_UNBORN);
+    if (geteuid() != 0)
+        keep_capabilities();
+    /* All numbers are below ENGINE_FDS or were duplicated above it by the keeper: no target is a source. */
+    if (dup2(lifeline, ENGINE_FD_KEEPER) < 0 || dup2(folder, ENGINE_FD_FOLDER) < 0)
+        _exit(EXIT_UNBORN);
+    snprintf(number, sizeof number, "%d", slot);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    const char *const argv[] = {"vtorque-engine", number, NULL};
+    const char *const envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL};
+    syscall(SYS_execveat, KEEPER_FDS + 1, "", argv, envp, AT_EMPTY_PATH);
+    _exit(EXIT_UNBORN);
+}
+
+static pid_t clone_process(uint64_t flags, int cgroup)
+{
+    struct clone_args args = {
+        .flags = flags | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+    };
+    return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static int write_proc(pid_t pid, const char *file, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
+    ctl_autofd fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int map_own_ids(pid_t pid)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%u %u 1\n", geteuid(), geteuid());
+    int err = write_proc(pid, "uid_map", text);
+    if (err == 0)
+        err = write_proc(pid, "setgroups", "deny");
+    snprintf(text, sizeof text, "%u %u 1\n", getegid(), getegid());
+    return err == 0 ? write_proc(pid, "gid_map", text) : err;
+}
+
+static int abandon(Birth *birth, int err)
+{
+    kill(birth->pid, SIGKILL);
+    waitpid(birth->pid, NULL, 0);
+    close(birth->go);
+    close(birth->lifeline);
+    return err;
+}
+
+int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char **what)
+{
+    ctl_autofd go_read = -1, go_write = -1, life_read = -1, life_write = -1;
+    int go[2], life[2];
+    *what = "cannot make a pipe";
+    if (pipe2(go, O_CLOEXEC) < 0)
+        return -errno;
+    go_read = go[0], go_write = go[1];
+    if (pipe2(life, O_CLOEXEC) < 0)
+        return -errno;
+    life_read = life[0], life_write = life[1];
+
+    bool user = geteuid() != 0;
+    uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (user ? CLONE_NEWUSER : 0);
+    pid_t pid = clone_process(flags, leaf->v2);
+    /* Some hierarchies let a leaf be made, but nothing be born in it (a threaded or a foreign domain). */
+    if (pid < 0 && leaf->v2 >= 0)
+        pid = clone_process(flags, -1);
+    *what = user ? "cannot make a user namespace (user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+                   "kernel.apparmor_restrict_unprivileged_userns say whether users may)"
+                 : "cannot make namespaces";
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        close(go[1]);
+        close(life[1]);
+        be_born(go_read, life_read, folder, slot);
+    }
+    *birth = (Birth){.pid = pid, .lifeline = ctl_fd_steal(&life_write), .go = ctl_fd_steal(&go_write)};
+    *what = "cannot map ids into the job's user namespace";
+    int err = user ? map_own_ids(pid) : 0;
+    if (err < 0)
+        return abandon(birth, err);
+    *what = "cannot move the job into its cgroup";
+    err = leaf_join(leaf, pid);
+    return err < 0 ? abandon(birth, err) : 0;
+}
+
+void birth_release(Birth *birth)
+{
+    if (write(birth->go, "", 1) != 1)
+        kill(birth->pid, SIGKILL);
+    close(birth->go);
+    birth->go = -1;
+}

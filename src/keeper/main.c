@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keeper/main.c - the keeper: lock, birth, wait, removal.
+ *
+ * Theory of operation. reset -> lock (run folder taken) -> leaf made -> engine cloned, its pid written, released -> wait
+ * -> leaf and folder removed. Whatever fails before the engine lives is told over the run connection as CTL_OUTCOME.
+ * After the release the keeper holds the lock, the lifeline's write end and the two descriptors of the folder, nothing else.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl/auto.h"
+#include "ctl/folder.h"
+#include "ctl/gate.h"
+#include "ctl/run.h"
+#include "keeper/birth.h"
+#include "ctl/birth.h"
+
+#define EXIT_FAILED 125
+
+/* A gate is a socket; /dev/null in its place is none. */
+static int gate_fd(void)
+{
+    struct stat st;
+    return fstat(KEEPER_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode) ? KEEPER_FD_GATE : -1;
+}
+
+static void send_frame(uint8_t type, uint8_t aux, const void *payload, size_t size)
+{
+    uint8_t frame[WIRE_HEADER_SIZE + 1024];
+    WireHeader header = {.length = (uint32_t)size, .type = type, .aux = aux};
+    wire_header_format(&header, frame);
+    memcpy(frame + WIRE_HEADER_SIZE, payload, size);
+    (void)!send(KEEPER_FD_RUN, frame, WIRE_HEADER_SIZE + size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void tell_phase(unsigned phase)
+{
+    struct timespec now;
+    uint8_t payload[8];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    wire_put_u64(&writer, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    send_frame(CTL_PHASE, (uint8_t)phase, payload, writer.used);
+}
+
+/* Tells the owner why there is no job. Returns the exit status. */
+static int fail(int err, const char *what, const char *object)
+{
+    char text[512];
+    uint8_t payload[600];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    snprintf(text, sizeof text, "%s%s%s%s: %s", what, object ? " '" : "", object ? object : "", object ? "'" : "",
+             strerror(-err));
+    wire_put_string(&writer, text);
+    send_frame(CTL_OUTCOME, CTL_REASON_HOST, payload, writer.used);
+    return EXIT_FAILED;
+}
+
+static void raise_limit(int resource)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(resource, &limit);
+    }
+}
+
+/* Leaves nothing of the starter's behind: not its session, signals, limits or descriptors. Its niceness and its
+ * affinity stay: they are part of what the job was given. */
+static int reset(void)
+{
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    sigset_t waited;
+    setsid();
+    for (int signal_number = 1; signal_number < NSIG; signal_number++)
+        sigaction(signal_number, &standard, NULL);
+    sigfillset(&waited);
+    sigprocmask(SIG_SETMASK, &waited, NULL);
+    umask(022);
+    raise_limit(RLIMIT_NOFILE);
+    raise_limit(RLIMIT_MEMLOCK);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    if (chdir("/") < 0)
+        return -errno;
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0)
+        return -errno;
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null, fd);
+    /* The engine's program goes out of the way of the descriptors that the engine is born with. */
+    if (dup2(KEEPER_FD_ENGINE, KEEPER_FDS + 1) < 0 ||
+        syscall(SYS_close_range, KEEPER_FDS + 2, ~0u, 0) < 0)
+        return -errno;
+    for (int fd = KEEPER_FD_ENGINE; fd <= KEEPER_FDS; fd++)
+        if (fd != KEEPER_FD_GATE)
+            close(fd);
+    fcntl(KEEPER_FDS + 1, F_SETFD, FD_CLOEXEC);
+    return 0;
+}
+
+/* A copy of `fd`, above every number that an engine is born with. */
+static int lift(int fd)
+{
+    int lifted = fcntl(fd, F_DUPFD_CLOEXEC, 32);
+    close(fd);
+    return lifted;
+}
+
+static int describe(const CtlFolder *folder, const char *id, const char *name, const Leaf *leaf)
+{
+    char text[CTL_FILE_MAX];
+    size_t used = 0;
+    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n", id, getuid(), name,
+             getpid(), (long long)time(NULL));
+    int err = ctl_file_write(folder->dir, "job", text);
+    text[0] = '\0';
+    for (int i = 0; i < leaf->count && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", leaf->path[i]);
+    return err < 0 ? err : ctl_file_write(folder->dir, "leaf", text);
+}
+
+/* Waits for the engine's end: every process of the job on this node is dead then. */
+static int wait_for_engine(pid_t pid)
+{
+    sigset_t waited;
+    int status;
+    sigfillset(&waited);
+    for (;;) {
+        pid_t done = waitpid(pid, &status, WNOHANG);
+        if (done == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+        if (done < 0 && errno != EINTR)
+            return EXIT_FAILED;
+        if (sigwaitinfo(&waited, NULL) == SIGTERM)
+            kill(pid, SIGKILL);
+    }
+}
+
+static int run_engine(const CtlFolder *folder, const Leaf *leaf, int gate)
+{
+    Birth birth;
+    const char *what;
+    char text[128];
+    int err = birth_clone(leaf, folder->dir, folder->slot, &birth, &what);
+    if (err < 0)
+        return fail(err, what, NULL);
+    snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", birth.pid, ctl_process_start_time(birth.pid));
+    err = ctl_file_write(folder->dir, "engine", text);
+    tell_phase(CTL_PHASE_BORN);
+    ctl_gate_pass(gate, CTL_PHASE_BORN);
+    if (err < 0) {
+        fail(err, "cannot write the run folder", NULL);
+        kill(birth.pid, SIGKILL);
+    }
+    birth_release(&birth);
+    close(KEEPER_FD_JOB);
+    close(KEEPER_FD_RUN);
+    close(KEEPER_FD_GATE);
+    close(KEEPER_FDS + 1);
+    return wait_for_engine(birth.pid);
+}
+
+int main(int argc, char **argv)
+{
+    CtlFolder folder = CTL_FOLDER_NONE;
+    Leaf leaf;
+    if (argc != 4) {
+        fprintf(stderr, "vtorque-keeper: started by vsub and vtorqued only\n");
+        return 2;
+    }
+    int err = reset();
+    if (err < 0)
+        return fail(err, "cannot start the keeper", NULL);
+    int root = ctl_root_open(argv[1], true);
+    if (root < 0)
+        return fail(root, "cannot use the folder of run folders", argv[1]);
+    root = lift(root);
+    err = ctl_folder_take(root, &folder);
+    if (err < 0)
+        return fail(err, "cannot take a slot in", argv[1]);
+    folder.dir = lift(folder.dir);
+    int gate = gate_fd();
+    tell_phase(CTL_PHASE_LOCKED);
+    ctl_gate_pass(gate, CTL_PHASE_LOCKED);
+    leaf_make(folder.slot, &leaf);
+    err = describe(&folder, argv[2], argv[3], &leaf);
+    int status = err < 0 ? fail(err, "cannot write the run folder", NULL) : run_engine(&folder, &leaf, gate);
+    leaf_remove(&leaf);
+    ctl_folder_remove(&folder);
+    return status;
+}

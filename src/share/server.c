@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* share/server.c - starting virtiofsd with the owner's rights. */
+#include "share/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "cage/filter.h"
+#include "share/tree.h"
+
+#define SERVER_PROGRAM "/usr/lib/qemu/virtiofsd"
+#define SERVER_FD 3
+#define ERROR_TEXT_MAX 1024
+
+/* What virtiofsd needs inside its user namespace to act for the owner: without SETPCAP it dies by SIGSYS. */
+static const int kept_capabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,     CAP_FSETID, CAP_SETGID,
+                                        CAP_SETUID, CAP_SETPCAP,      CAP_SYS_CHROOT, CAP_MKNOD,  CAP_SETFCAP};
+
+/* What parent and child hold while the server is made. */
+typedef struct {
+    int listener;
+    int log;
+    int report[2]; /* the text of an error, if any; its end: the program runs */
+    int ids[2];    /* socket pair: "namespace made" one way, "ids mapped" the other */
+} Start;
+
+#define START_NONE ((Start){.listener = -1, .log = -1, .report = {-1, -1}, .ids = {-1, -1}})
+
+static void start_clear(Start *start)
+{
+    vt_fd_clear(&start->listener);
+    vt_fd_clear(&start->log);
+    for (int i = 0; i < 2; i++) {
+        vt_fd_clear(&start->report[i]);
+        vt_fd_clear(&start->ids[i]);
+    }
+}
+
+/* Root serves another: ids have to change, in a user namespace of root's making. */
+static bool is_for_another(const VtOwner *owner)
+{
+    return geteuid() == 0 && owner->uid != 0;
+}
+
+static GArray *open_sources(const VtPlan *plan, const VtOwner *owner, GError **error)
+{
+    if (!is_for_another(owner))
+        return vt_tree_open(plan, error);
+    /* Only the look-up of the paths is the owner's: fsuid leaves the right to mount alone. */
+    if (setgroups(owner->n_groups, owner->groups) < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's groups");
+        return NULL;
+    }
+    setfsgid(owner->gid);
+    setfsuid(owner->uid);
+    GArray *sources = vt_tree_open(plan, error);
+    setfsuid(0);
+    setfsgid(0);
+    return sources;
+}
+
+/* Everything outside the list goes; what stays survives exec, whatever the uid. */
+static bool keep_capabilities(GError **error)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+    for (gsize i = 0; i < G_N_ELEMENTS(kept_capabilities); i++)
+        data[kept_capabilities[i] / 32].permitted |= 1u << (kept_capabilities[i] % 32);
+    for (int i = 0; i < 2; i++)
+        data[i].effective = data[i].inheritable = data[i].permitted;
+    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        if (!(data[cap / 32].permitted & (1u << (cap % 32))))
+            prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, data) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot set the file server's capabilities");
+    for (gsize i = 0; i < G_N_ELEMENTS(kept_capabilities); i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept_capabilities[i], 0, 0) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep the file server's capabilities");
+    return true;
+}
+
+/* The child's half of becoming the owner. The order decides (engine.md, section 3): made as root, the namespace is
+ * root's, and the owner can neither enter it nor trace what runs in it. */
+static bool become_owner(const VtOwner *owner, int ids, GError **error)
+{
+    char byte;
+    if (unshare(CLONE_NEWUSER) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's user namespace");
+    if (write(ids, "", 1) != 1 || read(ids, &byte, 1) != 1)
+        return vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids");
+    if (prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
+        setresgid(owner->gid, owner->gid, owner->gid) < 0 || setresuid(owner->uid, owner->uid, owner->uid) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's ids");
+    return true;
+}
+
+/* The parent's half. */
+static bool map_ids(pid_t pid, const VtOwner *owner, GError **error)
+{
+    g_autoptr(GString) gids = g_string_new(NULL);
+    g_string_append_printf(gids, "%u %u 1\n", owner->gid, owner->gid);
+    for (gsize i = 0; i < owner->n_groups; i++)
+        g_string_append_printf(gids, "%u %u 1\n", owner->groups[i], owner->groups[i]);
+    g_autofree char *uids = g_strdup_printf("%u %u 1\n", owner->uid, owner->uid);
+    const char *const writes[][2] = {{"setgroups", "deny"}, {"gid_map", gids->str}, {"uid_map", uids}};
+    for (gsize i = 0; i < G_N_ELEMENTS(writes); i++) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/%s", pid, writes[i][0]);
+        vt_autofd fd = open(path, O_WRONLY | O_CLOEXEC);
+        gssize size = (gssize)strlen(writes[i][1]);
+        if (fd < 0 || write(fd, writes[i][1], (gsize)size) != size)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot write '%s' of the file server",
+                                      writes[i][0]);
+    }
+    return true;
+}
+
+static bool place_descriptors(const Start *start, GError **error)
+{
+    vt_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(start->log, 2) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot place the file server's descriptors");
+    /* The error report and the listener move up, all else below goes at exec. */
+    int listener = fcntl(start->listener, F_DUPFD_CLOEXEC, 64);
+    if (listener < 0 || dup2(listener, SERVER_FD) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot place the file server's descriptors");
+    return true;
+}
+
+static bool exec_server(const VtPlan *plan, const VtOwner *owner, const Start *start, GError **error)
+{
+    if (unshare(CLONE_NEWNS) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's mounts");
+    g_autoptr(GArray) sources = open_sources(plan, owner, error);
+    if (!sources || !vt_tree_build(plan, sources, error))
+        return false;
+    if (is_for_another(owner) && !become_owner(owner, start->ids[1], error))
+        return false;
+    if (!keep_capabilities(error) || !place_descriptors(start, error))
+        return false;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up rights");
+    if (owner->uid != 0 && !vt_filter_load_setgroups(error))
+        return false;
+    const char *const argv[] = {"virtiofsd", "--fd=" G_STRINGIFY(SERVER_FD), "--rlimit-nofile=0", "-o",
+                          "source=" VT_TREE_PLACE, "-o", "sandbox=chroot", "-o", "log_level=err", "-o", "xattr",
+                          "-o", "posix_acl", "-o", "cache=auto", NULL};
+    const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
+    execve(SERVER_PROGRAM, (char *const *)argv, (char *const *)envp);
+    return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot execute '%s'", SERVER_PROGRAM);
+}
+
+/* The child. Never returns. */
+static void run_server(const VtPlan *plan, const VtOwner *owner, Start *start)
+{
+    g_autoptr(GError) error = NULL;
+    sigset_t batch;
+    sigemptyset(&batch);
+    sigprocmask(SIG_SETMASK, &batch, NULL);
+    /* Batch systems signal whole cgroups: the server outlives that. */
+    const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
+    for (gsize i = 0; i < G_N_ELEMENTS(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    int report = fcntl(start->report[1], F_DUPFD_CLOEXEC, 80);
+    exec_server(plan, owner, start, &error);
+    (void)!write(report, error->message, MIN(strlen(error->message), ERROR_TEXT_MAX));
+    _exit(VT_EXIT_FAILED);
+}
+
+/* Waits until the child has executed the server, or says why not. */
+static bool wait_for_exec(pid_t pid, const VtOwner *owner, Start *start, GError **error)
+{
+    char byte, text[ERROR_TEXT_MAX + 1];
+    vt_fd_clear(&start->report[1]);
+    vt_fd_clear(&start->ids[1]);
+    if (is_for_another(owner) && read(start->ids[0], &byte, 1) == 1) {
+        if (!map_ids(pid, owner, error))
+            return false;
+        (void)!write(start->ids[0], "", 1);
+    }
+    ssize_t n = read(start->report[0], text, sizeof text - 1);
+    if (n == 0)
+        return true;
+    text[n > 0 ? n : 0] = '\0';
+    return vt_error_set(error, VT_ERROR_HOST, "cannot start the file server: %s", text);
+}
+
+/* A listening socket with an abstract name of the kernel's choice, and a connection to it. */
+static bool connect_pair(int *listener, int *connection, GError **error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof(sa_family_t);
+    vt_autofd listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    vt_autofd connecting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = listening >= 0 && connecting >= 0 && bind(listening, (struct sockaddr *)&address, size) == 0 &&
+              listen(listening, 1) == 0;
+    size = sizeof address;
+    ok = ok && getsockname(listening, (struct sockaddr *)&address, &size) == 0 &&
+         connect(connecting, (struct sockaddr *)&address, size) == 0;
+    if (!ok)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's socket");
+    *listener = vt_fd_steal(&listening);
+    *connection = vt_fd_steal(&connecting);
+    return true;
+}
+
+bool vt_server_start(const VtPlan *plan, const VtOwner *owner, VtServer *server, GError **error)
+{
+    __attribute__((cleanup(start_clear))) Start start = START_NONE;
+    vt_autofd connection = -1, log = -1;
+    int log_pipe[2];
+    if (!connect_pair(&start.listener, &connection, error))
+        return false;
+    if (pipe2(log_pipe, O_CLOEXEC) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+    log = log_pipe[0], start.log = log_pipe[1];
+    if (pipe2(start.report, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start.ids) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+    pid_t pid = fork();
+    if (pid < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the file server");
+    if (pid == 0)
+        run_server(plan, owner, &start);
+    /* A child that failed is reaped with all others, by the engine's end. */
+    if (!wait_for_exec(pid, owner, &start, error))
+        return false;
+    *server = (VtServer){.pid = pid, .socket = vt_fd_steal(&connection), .log = vt_fd_steal(&log)};
+    return true;
+}
+
+void vt_server_clear(VtServer *server)
+{
+    vt_fd_clear(&server->socket);
+    vt_fd_clear(&server->log);
+    server->pid = -1;
+}

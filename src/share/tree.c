@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* share/tree.c - the tree of binds that a file server shows. */
+#include "share/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "cage/cage.h"
+
+#define MOUNTINFO_MAX (16 * 1024 * 1024)
+
+/* What is left out is what a guest has of its own, or what is the host's business alone. */
+static const char *const unreal[] = {
+    "autofs",   "bdev",       "binfmt_misc", "bpf",       "cgroup",     "cgroup2",    "configfs",
+    "cpuset",   "debugfs",    "devpts",      "devtmpfs",  "efivarfs",   "fuse.gvfsd-fuse",
+    "fuse.portal", "fuse.lxcfs", "fusectl",  "hugetlbfs", "mqueue",     "nsfs",       "pipefs",
+    "proc",     "pstore",     "ramfs",       "rpc_pipefs", "securityfs", "selinuxfs", "smackfs",
+    "sockfs",   "sysfs",      "tmpfs",       "tracefs",   NULL,
+};
+
+bool vt_tree_is_real(const char *fs_type)
+{
+    return !g_strv_contains(unreal, fs_type);
+}
+
+/* Hides what is mounted at `path`, below the shown root. */
+static bool cover(const char *path, GError **error)
+{
+    struct stat st;
+    /* Not even its root can be looked at (a FUSE mount of another user): nobody can. */
+    if (lstat(path, &st) < 0)
+        return true;
+    int err = S_ISDIR(st.st_mode)
+                  ? mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=755")
+                  : mount("/dev/null", path, NULL, MS_BIND, NULL);
+    return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot cover '%s'", path);
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+    gsize length = strlen(directory);
+    return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+/* Treats one line of mountinfo that lies below the shown root `top`. `covered` is the last mount that was hidden. */
+static bool treat_mount(const char *line, const char *top, char **covered, GError **error)
+{
+    g_auto(GStrv) fields = g_strsplit(line, " ", 0);
+    guint n = g_strv_length(fields), dash = 6;
+    while (dash < n && strcmp(fields[dash], "-") != 0)
+        dash++;
+    if (dash + 1 >= n)
+        return true;
+    g_autofree char *path = g_strcompress(fields[4]);
+    if (!is_below(path, top) || (*covered && is_below(path, *covered)))
+        return true;
+    if (strcmp(path, top) == 0 || vt_tree_is_real(fields[dash + 1])) {
+        g_autoptr(GError) local = NULL;
+        /* A mount that cannot be looked at shows nothing either. */
+        if (!vt_cage_mount_read_only(path, &local) && access(path, F_OK) == 0) {
+            g_propagate_error(error, g_steal_pointer(&local));
+            return false;
+        }
+        return true;
+    }
+    g_free(*covered);
+    *covered = g_steal_pointer(&path);
+    return cover(*covered, error);
+}
+
+/* Makes the host's root as it is bound at `top` fit to be shown. */
+static bool trim_root(const char *top, GError **error)
+{
+    vt_autofd fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    g_autoptr(GBytes) text = fd < 0 ? NULL : vt_fd_read_all(fd, MOUNTINFO_MAX, "mountinfo", error);
+    if (!text)
+        return fd >= 0 || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read mountinfo");
+    g_auto(GStrv) lines = g_strsplit(g_bytes_get_data(text, NULL), "\n", 0);
+    g_autofree char *covered = NULL;
+    for (char **line = lines; *line; line++)
+        if (!treat_mount(*line, top, &covered, error))
+            return false;
+    return true;
+}
+
+static bool bind_share(const VtShare *share, int source, guint index, GError **error)
+{
+    g_autofree char *target = g_strdup_printf(VT_TREE_PLACE "/%u", index);
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", source);
+    if (mkdir(target, 0755) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make '%s'", target);
+    /* With all that is mounted below: a user namespace may not do otherwise, and a home has mounts of its own. */
+    if (mount(link, target, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot share '%s'", share->path);
+    return !share->is_root || trim_root(target, error);
+}
+
+static void close_sources(gpointer data)
+{
+    vt_fd_clear(data);
+}
+
+GArray *vt_tree_open(const VtPlan *plan, GError **error)
+{
+    g_autoptr(GArray) sources = g_array_new(FALSE, FALSE, sizeof(int));
+    g_array_set_clear_func(sources, close_sources);
+    for (guint i = 0; i < plan->shares->len; i++) {
+        const VtShare *share = g_ptr_array_index(plan->shares, i);
+        int fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0) {
+            vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot share '%s'", share->path);
+            return NULL;
+        }
+        g_array_append_val(sources, fd);
+    }
+    return g_steal_pointer(&sources);
+}
+
+bool vt_tree_build(const VtPlan *plan, const GArray *sources, GError **error)
+{
+    if (mount("tmpfs", VT_TREE_PLACE, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,mode=755") < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount the share's tree");
+    for (guint i = 0; i < plan->shares->len; i++)
+        if (!bind_share(g_ptr_array_index(plan->shares, i), g_array_index(sources, int, i), i, error))
+            return false;
+    return vt_cage_mount_read_only(VT_TREE_PLACE, error);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vm/command.c - QEMU's command line, part by part. Written for QEMU 7.2 and later. */
+#include "vm/command.h"
+
+#include <string.h>
+
+/* What the guest has no use for stays out; under emulation each device costs some time at boot. */
+#define MACHINE                                                                                    \
+    "q35,memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,usb=off,vmport=off,"  \
+    "i8042=off"
+
+/* Everything that emulation can do, since programs of the host may need it, without
+ *   la57  page tables of five levels: a level more to walk at each miss
+ *   erms, fsrm  with them kernel and libc copy by "rep movsb", which is emulated byte by byte
+ *   svm   machines inside the guest
+ * Measured: as quick to boot as qemu64; the first two cost 0.1 s. */
+#define CPU "max,-la57,-erms,-fsrm,-svm"
+
+static void add(GStrvBuilder *argv, const char *option, const char *value)
+{
+    g_strv_builder_add(argv, option);
+    if (value)
+        g_strv_builder_add(argv, value);
+}
+
+/* The option with a value made by printf(); nothing in the plan that comes here can hold a comma.
+ */
+static void addf(GStrvBuilder *argv, const char *option, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+static void addf(GStrvBuilder *argv, const char *option, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *value = g_strdup_vprintf(format, args);
+    va_end(args);
+    add(argv, option, value);
+}
+
+static void add_machine(GStrvBuilder *argv, const VtPlan *plan)
+{
+    add(argv, "-nodefaults", NULL);
+    add(argv, "-no-user-config", NULL);
+    addf(argv, "-name", "guest=%s,debug-threads=on", plan->vm_name);
+    add(argv, "-machine", MACHINE);
+    addf(argv, "-accel", "tcg,thread=multi,tb-size=%u", VT_TRANSLATION_MIB);
+    add(argv, "-cpu", CPU);
+    addf(argv, "-smp", "%u", plan->vcpus);
+    addf(argv, "-m", "%uM", plan->ram_mib);
+    /* Shared: the file server maps it. */
+    addf(argv, "-object", "memory-backend-memfd,id=ram,size=%uM,share=on", plan->ram_mib);
+    add(argv, "-display", "none");
+    add(argv, "-vga", "none");
+    add(argv, "-rtc", "base=utc");
+    add(argv, "-no-reboot", NULL);
+    add(argv, "-msg", "timestamp=off");
+    add(argv, "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+}
+
+static void add_kernel(GStrvBuilder *argv, const VtPlan *plan)
+{
+    add(argv, "-kernel", VT_CAGE_KERNEL);
+    add(argv, "-initrd", VT_CAGE_INITRD);
+    add(argv, "-append", plan->kernel_args);
+}
+
+/* rng-builtin asks the host's kernel by a system call: no device node in the cage. */
+static void add_devices(GStrvBuilder *argv, const VtMachineFds *fds)
+{
+    addf(argv, "-chardev", "socket,id=qmp,fd=%d", fds->qmp);
+    add(argv, "-mon", "chardev=qmp,mode=control");
+    addf(argv, "-chardev", "socket,id=serial,fd=%d", fds->serial);
+    add(argv, "-device", "isa-serial,chardev=serial");
+    add(argv, "-object", "rng-builtin,id=rng");
+    add(argv, "-device", "virtio-rng-pci,rng=rng,disable-legacy=on");
+    add(argv, "-device", "virtio-serial-pci,max_ports=2,disable-legacy=on");
+    addf(argv, "-chardev", "socket,id=agent,fd=%d", fds->agent);
+    add(argv, "-device", "virtserialport,chardev=agent,name=" VT_AGENT_PORT);
+}
+
+GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds)
+{
+    g_autoptr(GStrvBuilder) argv = g_strv_builder_new();
+
+    g_strv_builder_add(argv, qemu);
+    add_machine(argv, plan);
+    add_kernel(argv, plan);
+    add_devices(argv, fds);
+    if (plan->shares->len > 0) {
+        addf(argv, "-chardev", "socket,id=share,fd=%d", fds->share);
+        add(argv, "-device", "vhost-user-fs-pci,chardev=share,tag=" VT_SHARE_TAG);
+    }
+    return g_strv_builder_end(argv);
+}
+
+/* A word in quotes only where a shell needs them. (transfer full) */
+static char *quoted(const char *word)
+{
+    static const char plain[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-_=,.:/+@%";
+
+    if (word[0] && strspn(word, plain) == strlen(word))
+        return g_strdup(word);
+    return g_shell_quote(word);
+}
+
+char *vt_command_explain(char *const *argv)
+{
+    GString *out = g_string_new(NULL);
+
+    for (gsize i = 0; argv[i]; i++) {
+        g_autofree char *word = quoted(argv[i]);
+        if (i > 0)
+            g_string_append(out, argv[i][0] == '-' ? " \\\n  " : " ");
+        g_string_append(out, word);
+    }
+    g_string_append_c(out, '\n');
+    return g_string_free(out, FALSE);
+}

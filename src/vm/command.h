@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vm/command.h - QEMU's command line: a pure function of the plan. */
+#pragma once
+
+#include "job/plan.h"
+
+/* Where the cage shows the guest's kernel and initramfs. */
+#define VT_CAGE_KERNEL "/boot/kernel"
+#define VT_CAGE_INITRD "/boot/initramfs"
+
+/* The virtio-serial port on which the agent speaks. */
+#define VT_AGENT_PORT "org.vtorque.agent"
+
+/* Size of the translation buffer of an emulated guest, in MiB: the part of QEMU's own memory that
+ * grows with use. QEMU's default, up to 1 GiB, would not stay inside what a job was given. */
+#define VT_TRANSLATION_MIB 256u
+
+/* Numbers of the descriptors that QEMU is started with; each is one end of a stream socket pair. */
+typedef struct {
+    int qmp;    /* the monitor */
+    int serial; /* the serial console */
+    int agent;  /* the virtio-serial port VT_AGENT_PORT */
+    int share;  /* connected to the file server */
+} VtMachineFds;
+
+/* argv of QEMU, argv[0] being the program's path `qemu`. The guest starts at once; its end, of
+ * whatever kind, is a SHUTDOWN event on the monitor and QEMU's own exit. (transfer full) */
+GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds);
+
+/* The command line as text that a shell would take: an option and its value a line. (transfer full)
+ */
+char *vt_command_explain(char *const *argv);

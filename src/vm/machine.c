@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vm/machine.c - starting one QEMU by descriptors. */
+#include "vm/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "vm/command.h"
+
+/* The numbers of QEMU's ends, in its process. */
+static const VtMachineFds qemu_fds = {.qmp = 3, .serial = 4, .agent = 5, .share = 6};
+#define QEMU_FDS_END 7
+
+/* Both ends of each line to QEMU; index 0 is ours. */
+typedef struct {
+    int qmp[2], serial[2], agent[2], log[2];
+    int share;
+} Lines;
+
+#define LINES_NONE ((Lines){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1})
+
+static void lines_clear(Lines *lines)
+{
+    for (int i = 0; i < 2; i++) {
+        vt_fd_clear(&lines->qmp[i]);
+        vt_fd_clear(&lines->serial[i]);
+        vt_fd_clear(&lines->agent[i]);
+        vt_fd_clear(&lines->log[i]);
+    }
+    vt_fd_clear(&lines->share);
+}
+
+static bool open_lines(Lines *lines, GError **error)
+{
+    int *const pairs[] = {lines->qmp, lines->serial, lines->agent};
+    for (gsize i = 0; i < G_N_ELEMENTS(pairs); i++)
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a socket pair");
+    if (pipe2(lines->log, O_CLOEXEC) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+    return true;
+}
+
+/* The child. Never returns. */
+static void run_qemu(const Lines *lines, char *const argv[])
+{
+    const int moved[] = {lines->qmp[1], lines->serial[1], lines->agent[1], lines->share, lines->log[1]};
+    const int targets[] = {qemu_fds.qmp, qemu_fds.serial, qemu_fds.agent, qemu_fds.share, STDERR_FILENO};
+    int lifted[G_N_ELEMENTS(moved)];
+    const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
+    sigset_t batch;
+    sigemptyset(&batch);
+    const int blocked[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+    for (gsize i = 0; i < G_N_ELEMENTS(blocked); i++)
+        sigaddset(&batch, blocked[i]);
+    sigprocmask(SIG_SETMASK, &batch, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* First out of each other's way, then to their places. */
+    for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
+        lifted[i] = fcntl(moved[i], F_DUPFD_CLOEXEC, 64);
+    for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
+        if (lifted[i] < 0 || dup2(lifted[i], targets[i]) < 0)
+            _exit(VT_EXIT_FAILED);
+    syscall(SYS_close_range, QEMU_FDS_END, ~0u, 0);
+    execve(argv[0], argv, (char *const *)envp);
+    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", argv[0], g_strerror(errno));
+    _exit(VT_EXIT_FAILED);
+}
+
+bool vt_machine_start(const VtPlan *plan, int share, VtMachine *machine, GError **error)
+{
+    __attribute__((cleanup(lines_clear))) Lines lines = LINES_NONE;
+    lines.share = share;
+    if (!open_lines(&lines, error))
+        return false;
+    g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &qemu_fds);
+    pid_t pid = fork();
+    if (pid < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork QEMU");
+    if (pid == 0)
+        run_qemu(&lines, argv);
+    *machine = (VtMachine){
+        .pid = pid,
+        .qmp = vt_fd_steal(&lines.qmp[0]),
+        .serial = vt_fd_steal(&lines.serial[0]),
+        .agent = vt_fd_steal(&lines.agent[0]),
+        .log = vt_fd_steal(&lines.log[0]),
+    };
+    return true;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/golden/golden-command.c - job documents to QEMU command lines. */
+#include "golden.h"
+#include "vm/command.h"
+
+static char *make(const VtJob *job, const VtPlan *plan)
+{
+    const VtMachineFds fds = {.qmp = 3, .serial = 4, .agent = 5, .share = 6};
+    g_auto(GStrv) argv = vt_command_new(plan, "/usr/bin/qemu-system-x86_64", &fds);
+
+    return vt_command_explain(argv);
+}
+
+int main(int argc, char **argv)
+{
+    return golden_main(argc, argv, "command", make);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test-request.c - what -vm may say, and how it becomes one virtual machine. */
+#include "job/request.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+static const char *const good[] = {
+    "ram=2G", "ram=512", "ram=65537K", "ram=1GiB,vcpus=2", "img=host", "img=tiny,boot_timeout=5",
+    "ram=1G,ram=2G",
+};
+
+static const struct {
+    const char *text, *message;
+} wrong[] = {
+    {"", "here: -vm '': must be key=value*"},
+    {"ram", "here: -vm 'ram': must be key=value*"},
+    {"=1", "here: -vm '=1': must be key=value*"},
+    {"ram=1G,", "here: -vm '': must be key=value*"},
+    {"ram=1G,,vcpus=1", "here: -vm '': must be key=value*"},
+    {"ram=", "here: -vm ram '': must be 64M to 16T*"},
+    {"ram=63M", "here: -vm ram '63M': must be 64M to 16T*"},
+    {"ram=17T", "here: -vm ram '17T': must be 64M to 16T*"},
+    {"ram=99999999999999999999", "here: -vm ram *: must be 64M to 16T*"},
+    {"ram=1GB", "here: -vm ram '1GB': must be 64M to 16T*"},
+    {"ram=1.5G", "here: -vm ram *"},
+    {"vcpus=0", "here: -vm vcpus '0': must be a number from 1 to 255"},
+    {"vcpus=256", "here: -vm vcpus '256': must be a number from 1 to 255"},
+    {"vcpus=-1", "here: -vm vcpus '-1': *"},
+    {"vcpus=two", "here: -vm vcpus 'two': *"},
+    {"boot_timeout=0", "here: -vm boot_timeout '0': must be a number of seconds from 1 to 86400"},
+    {"boot_timeout=86401", "here: -vm boot_timeout *"},
+    {"img=ubuntu.img", "here: -vm img 'ubuntu.img': must be host or tiny; images with a disk are not built yet"},
+    {"img=Host", "here: -vm img 'Host': *"},
+    {"RAM=1G", "here: unknown -vm key 'RAM'; there are img, ram, vcpus and boot_timeout"},
+    {"cpus=1", "here: unknown -vm key 'cpus'; there are img, ram, vcpus and boot_timeout"},
+    {" ram=1G", "here: unknown -vm key ' ram'; *"},
+    {"a\nb=1", "here: unknown -vm key 'a\\nb'; *"},
+    {"distro=debian", "here: -vm key 'distro' is not built yet; *"},
+    {"vms_per_node=2", "here: -vm key 'vms_per_node' is not built yet; *"},
+    {"metadata=x.yaml", "here: -vm key 'metadata' is not built yet; *"},
+    {"disk=1G", "here: -vm key 'disk' is not built yet; *"},
+    {"arch=x86_64", "here: -vm key 'arch' is not built yet; *"},
+    {"vcpu_pinning=true", "here: -vm key 'vcpu_pinning' is not built yet; *"},
+    {"vm_prologue=x", "here: -vm key 'vm_prologue' is not built yet; *"},
+    {"vm_epilogue=x", "here: -vm key 'vm_epilogue' is not built yet; *"},
+    {"vrdma=true", "here: -vm key 'vrdma' is not built yet; *"},
+    {"unclot=true", "here: -vm key 'unclot' is not built yet; *"},
+    {"unclot_shmem=1G", "here: -vm key 'unclot_shmem' is not built yet; *"},
+    {"iocm=true", "here: -vm key 'iocm' is not built yet; *"},
+    {"iocm_min_cores=1", "here: -vm key 'iocm_min_cores' is not built yet; *"},
+    {"iocm_max_cores=1", "here: -vm key 'iocm_max_cores' is not built yet; *"},
+    {"fs_type=ramdisk", "here: -vm key 'fs_type' is not built yet; *"},
+};
+
+static void test_good(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
+        VtRequest request = {0};
+        GError *error = NULL;
+        g_assert_true(vt_request_parse(&request, good[i], "here", &error));
+        g_assert_no_error(error);
+        vt_request_clear(&request);
+    }
+}
+
+static void test_wrong(void)
+{
+    g_autofree char *longest = g_strnfill(VT_REQUEST_TEXT_MAX + 1, 'x');
+    VtRequest request = {0};
+    for (gsize i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_false(vt_request_parse(&request, wrong[i].text, "here", &error));
+        g_assert_error(error, VT_ERROR, VT_ERROR_USER);
+        if (!g_pattern_match_simple(wrong[i].message, error->message))
+            g_error("'%s' is not '%s'", error->message, wrong[i].message);
+    }
+    g_assert_false(vt_request_parse(&request, longest, "here", NULL));
+    vt_request_clear(&request);
+}
+
+/* Option, directive, site, allocation (0: not asked) and what must come out. The machine has 4 cores and 8 GiB. */
+typedef struct {
+    const char *option, *directive, *site;
+    guint ppn, mem_mib;
+    guint vcpus, ram_mib; /* 0: refused */
+    const char *says;     /* the one note, or the error; NULL: none */
+} Case;
+
+static const Case cases[] = {
+    {"", "", "", 0, 0, 3, 1024, NULL},
+    {"vcpus=2,ram=512M", "vcpus=1,ram=1G", "VCPUS_DEFAULT=3\nRAM_DEFAULT=2G\n", 0, 0, 2, 512, NULL},
+    {"", "vcpus=1,ram=3G", "VCPUS_DEFAULT=3\nRAM_DEFAULT=2G\n", 0, 0, 1, 3072, NULL},
+    {"", "", "VCPUS_DEFAULT=2\nRAM_DEFAULT=2G\n", 0, 0, 2, 2048, NULL},
+    {"ram=100M,ram=200M", "", "", 0, 0, 3, 200, NULL},
+    {"", "", "VCPUS_DEFAULT=6\n", 0, 0, 3, 1024, "x.conf:1: VCPUS_DEFAULT '6' cut to 3*"},
+    {"", "", "", 2, 0, 2, 1024, NULL},
+    {"", "", "", 6, 0, 4, 1024, NULL},
+    {"vcpus=4", "", "", 2, 0, 4, 1024, "here: vcpus '4' is more than the job's 2 cores"},
+    {"vcpus=5", "", "", 0, 0, 5, 1024, "here: vcpus '5' is more than the 4 cores of this machine*"},
+    {"", "", "", 0, 512, 3, 512, "default: ram cut from 1024M to 512M*"},
+    {"ram=512M", "", "", 0, 512, 3, 512, NULL},
+    {"ram=513M", "", "", 0, 512, 0, 0, "here: -vm ram '513M': must be at most 512M, which -l mem= allows"},
+    {"", "ram=513M", "", 0, 512, 0, 0, "script: -vm ram '513M': must be at most 512M*"},
+    {"ram=9G", "", "", 0, 0, 0, 0, "here: -vm ram '9216M': must be at most 8192M, the memory of this machine"},
+    {"ram=7G", "", "", 0, 0, 3, 7168, "here: ram '7168M' leaves this machine less than HOST_OS_RAM_MB"},
+    {"", "", "RAM_DEFAULT=7G\n", 0, 0, 3, 6144, "x.conf:1: ram cut from 7168M to 6144M*"},
+};
+
+static void check_case(const Case *c)
+{
+    VtRequest option = {0}, directive = {0};
+    VtShape shape = {0};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(VtSettings) settings = vt_settings_parse(c->site, strlen(c->site), "x.conf", &error);
+    g_assert_no_error(error);
+    g_assert_true(!*c->option || vt_request_parse(&option, c->option, "here", NULL));
+    g_assert_true(!*c->directive || vt_request_parse(&directive, c->directive, "script", NULL));
+    VtAllocation allocation = {
+        .cores = c->ppn ? c->ppn : 3,
+        .memory_mib = c->mem_mib ? c->mem_mib : 6144,
+        .host_cores = 4,
+        .host_memory_mib = 8192,
+        .is_cores_asked = c->ppn > 0,
+        .is_memory_asked = c->mem_mib > 0,
+    };
+    bool ok = vt_request_resolve(&option, &directive, settings, &allocation, &shape, notes, &error);
+    g_assert_cmpint(ok, ==, c->ram_mib != 0);
+    g_assert_cmpuint(shape.vcpus, ==, c->vcpus);
+    g_assert_cmpuint(shape.ram_mib, ==, c->ram_mib);
+    const char *said = ok ? (notes->len ? notes->pdata[0] : NULL) : error->message;
+    g_assert_cmpuint(notes->len, <=, 1);
+    if (!c->says)
+        g_assert_cmpstr(said, ==, NULL);
+    else if (!said || !g_pattern_match_simple(c->says, said))
+        g_error("'%s' is not '%s'", said, c->says);
+    vt_shape_clear(&shape);
+    vt_request_clear(&option);
+    vt_request_clear(&directive);
+}
+
+static void test_resolve(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_test_message("case %zu", i);
+        check_case(&cases[i]);
+    }
+}
+
+static void test_origins(void)
+{
+    static const char site[] = "\nTIMEOUT=7\n";
+    VtRequest option = {0}, directive = {0};
+    VtShape shape = {0};
+    VtAllocation allocation = {2, 4096, 4, 8192, false, false};
+    g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(VtSettings) settings = vt_settings_parse(site, strlen(site), "x.conf", NULL);
+    g_assert_true(vt_request_parse(&option, "img=tiny", "command line", NULL));
+    g_assert_true(vt_request_parse(&directive, "ram=1G,img=host", "script line 3", NULL));
+    g_assert_true(vt_request_resolve(&option, &directive, settings, &allocation, &shape, notes, NULL));
+    g_assert_cmpint(shape.image, ==, VT_IMAGE_TINY);
+    g_assert_cmpuint(shape.boot_timeout_s, ==, 7);
+    g_assert_cmpstr(shape.origins[VT_REQUEST_IMG], ==, "command line");
+    g_assert_cmpstr(shape.origins[VT_REQUEST_RAM], ==, "script line 3");
+    g_assert_cmpstr(shape.origins[VT_REQUEST_BOOT_TIMEOUT], ==, "x.conf:2");
+    g_assert_cmpstr(shape.origins[VT_REQUEST_VCPUS], ==, "default");
+    vt_shape_clear(&shape);
+    vt_request_clear(&option);
+    vt_request_clear(&directive);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/request/good", test_good);
+    g_test_add_func("/request/wrong", test_wrong);
+    g_test_add_func("/request/resolve", test_resolve);
+    g_test_add_func("/request/origins", test_origins);
+    return g_test_run();
+}
