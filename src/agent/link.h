@@ -9,9 +9,6 @@
 
 #include "wire/wire.h"
 
-/* A DATA frame of this size fills two of the port driver's 32 KiB buffers exactly. */
-#define LINK_CHUNK_MAX (WIRE_PAYLOAD_MAX - WIRE_HEADER_SIZE)
-
 typedef struct {
     int fd;       /* non-blocking */
     int error;    /* 0 or -errno of the first send that failed */

@@ -14,12 +14,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 
 /* From the kernel's start to the port; emulated guests need less than 2 s. */
 enum { PORT_TIMEOUT_MS = 10000 };
@@ -61,6 +63,15 @@ static void prepare_service(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+/* Woken by a job's output, the agent does not push the job off its processor: a program that writes line by line would
+ * pay two switches a line, and the agent would send a frame a line. Its children are not meant. */
+static void run_after_writers(void)
+{
+    struct sched_param none = {0};
+
+    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none); /* musl's own refuses */
+}
+
 static void serve(bool is_init)
 {
     static Agent agent; /* the only large object; its pages cost nothing until they are used */
@@ -74,6 +85,7 @@ static void serve(bool is_init)
         say("cannot open port %s: %s", PORT_NAME, strerror(port < 0 ? -port : errno));
         return;
     }
+    run_after_writers();
     madvise(&agent, sizeof agent, MADV_NOHUGEPAGE);
     agent_init(&agent, port, children, is_init);
     agent_run(&agent);

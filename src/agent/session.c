@@ -190,8 +190,8 @@ static bool pump_output(Session *session, WireStream stream, Link *link)
 
     if (allowed <= 0)
         return false;
-    if (allowed > LINK_CHUNK_MAX)
-        allowed = LINK_CHUNK_MAX;
+    if (allowed > WIRE_PAYLOAD_MAX)
+        allowed = WIRE_PAYLOAD_MAX;
     count = read(output->fd, link_payload(link), (size_t)allowed);
     if (count < 0 && (errno == EINTR || (errno == EAGAIN && output->left < 0)))
         return false;

@@ -35,7 +35,8 @@ static bool read_meminfo(guint64 *memory_mib, GError **error)
     return true;
 }
 
-/* Lowers `memory_mib` to the limit in `file`, if there is one: "max" and v1's huge number are none. */
+/* Lowers `memory_mib` to the limit in `file`, if there is one: "max" and v1's huge number are none.
+ */
 static void apply_limit(const char *file, guint64 *memory_mib)
 {
     g_autofree char *text = NULL;
@@ -113,9 +114,9 @@ static guint allocate_cores(const VtHost *host, const VtLocalRequest *request,
     if (request->ppn == 0)
         return host->cores > reserve ? host->cores - (guint)reserve : 1;
     if (request->ppn > host->cores)
-        g_ptr_array_add(notes,
-                        g_strdup_printf("-l nodes=1:ppn=%u is more than the %u cores of this machine",
-                                        request->ppn, host->cores));
+        g_ptr_array_add(
+            notes, g_strdup_printf("-l nodes=1:ppn=%u is more than the %u cores of this machine",
+                                   request->ppn, host->cores));
     return request->ppn;
 }
 

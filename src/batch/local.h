@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * batch/local.h - the batch system that is none: a job of vsub --local is given what the machine has, less what its
- * own system keeps.
+ * batch/local.h - the batch system that is none: a job of vsub --local is given what the machine
+ * has, less what its own system keeps.
  */
 #pragma once
 
@@ -22,7 +22,8 @@ typedef struct {
 /* Looks at this machine. VT_ERROR_HOST if its memory cannot be read. */
 bool vt_host_load(VtHost *host, GError **error);
 
-/* Cores: ppn, else the machine's less HOST_OS_CORE_COUNT, at least one. Memory: mem=, at most the machine's; else the
- * machine's less HOST_OS_RAM_MB, at least half of it. More than the machine has is told in `notes` (of char *). */
+/* Cores: ppn, else the machine's less HOST_OS_CORE_COUNT, at least one. Memory: mem=, at most the
+ * machine's; else the machine's less HOST_OS_RAM_MB, at least half of it. More than the machine has
+ * is told in `notes` (of char *). */
 VtAllocation vt_local_allocate(const VtHost *host, const VtLocalRequest *request,
                                const VtSettings *settings, GPtrArray *notes);

@@ -9,7 +9,7 @@
 #include "ctl/run.h"
 #include "job/words.h"
 
-#define PLAIN_SHELL "/bin/sh" /* there in every image */
+#define PLAIN_SHELL "/bin/sh"              /* there in every image */
 #define ARGUMENTS_MAX (WIRE_WORDS_MAX / 2) /* the rest is the environment's and ours */
 #define BYTES_MAX (WIRE_ARENA_MAX / 4)
 
@@ -17,8 +17,8 @@ typedef enum { FAMILY_NONE, FAMILY_SH, FAMILY_CSH } Family;
 
 static Family find_family(const char *shell)
 {
-    static const char *const sh[] = {"sh",    "bash", "rbash", "dash", "ash", "ksh",
-                                     "ksh93", "mksh", "zsh",   NULL};
+    static const char *const sh[] = {"sh",  "bash",  "rbash", "dash", "ash",
+                                     "ksh", "ksh93", "mksh",  "zsh",  NULL};
     static const char *const csh[] = {"csh", "tcsh", "bsd-csh", NULL};
     g_autofree char *name = g_path_get_basename(shell);
     if (g_strv_contains(sh, name))
@@ -49,9 +49,9 @@ static const char *find_login_shell(const VtJob *job, GPtrArray *notes)
         return PLAIN_SHELL;
     if (find_family(shell) != FAMILY_NONE && is_program(shell))
         return shell;
-    g_ptr_array_add(notes, g_strdup_printf("login shell '%s' cannot start a job: " PLAIN_SHELL
-                                           " is used",
-                                           shell));
+    g_ptr_array_add(
+        notes,
+        g_strdup_printf("login shell '%s' cannot start a job: " PLAIN_SHELL " is used", shell));
     return PLAIN_SHELL;
 }
 
@@ -81,8 +81,8 @@ static bool check_size(char *const *argv, const char *origin, GError **error)
     }
     if (is_long || words > ARGUMENTS_MAX || bytes > BYTES_MAX)
         return vt_error_set(error, VT_ERROR_USER,
-                            "%s: -F has more than %d words, %d bytes, or %d bytes in a word", origin,
-                            ARGUMENTS_MAX, BYTES_MAX, WIRE_WORD_MAX);
+                            "%s: -F has more than %d words, %d bytes, or %d bytes in a word",
+                            origin, ARGUMENTS_MAX, BYTES_MAX, WIRE_WORD_MAX);
     return true;
 }
 
@@ -103,7 +103,7 @@ static GStrv make_argv(const char *program, const char *interpreter, bool is_dir
 }
 
 bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell,
-                     const VtOptionText *arguments, GPtrArray *notes, GError **error)
+                   const VtOptionText *arguments, GPtrArray *notes, GError **error)
 {
     g_auto(GStrv) words = NULL;
     if (shell->text && !check_shell(job, shell, error))
@@ -114,8 +114,7 @@ bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell,
             return false;
     }
     Family family = shell->text ? find_family(shell->text) : FAMILY_NONE;
-    const char *program =
-        family != FAMILY_NONE ? shell->text : find_login_shell(job, notes);
+    const char *program = family != FAMILY_NONE ? shell->text : find_login_shell(job, notes);
     const char *interpreter = family != FAMILY_SH ? shell->text : NULL;
     g_auto(GStrv) argv = make_argv(program, interpreter, family == FAMILY_SH, words);
     if (!check_size(argv, arguments->origin, error))

@@ -3,13 +3,13 @@
  * cli/login.h - what is executed in the guest so that the job's script runs as after a login.
  *
  *   script alone            -bash -c 'exec "$0" "$@"' SCRIPT ARGUMENTS     (sh family)
- *                           -tcsh -c 'exec $argv:q' SCRIPT ARGUMENTS       (csh family: -c, since -l stands alone)
- *   -S SHELL, sh family     -bash SCRIPT ARGUMENTS
- *   -S SHELL, csh family    -tcsh -c 'exec $argv:q' SHELL SCRIPT ARGUMENTS
- *   -S another program      the login shell, which executes PROGRAM SCRIPT ARGUMENTS
+ *                           -tcsh -c 'exec $argv:q' SCRIPT ARGUMENTS       (csh family: -c, since
+ * -l stands alone) -S SHELL, sh family     -bash SCRIPT ARGUMENTS -S SHELL, csh family    -tcsh -c
+ * 'exec $argv:q' SHELL SCRIPT ARGUMENTS -S another program      the login shell, which executes
+ * PROGRAM SCRIPT ARGUMENTS
  *
- * A leading dash makes a login shell, which reads /etc/profile and the like. A script without #! is run by the shell
- * itself, since exec falls back to that.
+ * A leading dash makes a login shell, which reads /etc/profile and the like. A script without #! is
+ * run by the shell itself, since exec falls back to that.
  */
 #pragma once
 
@@ -21,10 +21,11 @@ typedef struct {
     GStrv argv;
 } VtLogin;
 
-/* The command of `job` for what -S and -F say. A login shell that is none here is replaced by /bin/sh, which is told in
- * `notes` (of char *). VT_ERROR_USER: -S names no program; -F is more than the wire takes. */
+/* The command of `job` for what -S and -F say. A login shell that is none here is replaced by
+ * /bin/sh, which is told in `notes` (of char *). VT_ERROR_USER: -S names no program; -F is more
+ * than the wire takes. */
 bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell,
-                     const VtOptionText *arguments, GPtrArray *notes, GError **error);
+                   const VtOptionText *arguments, GPtrArray *notes, GError **error);
 
 /* Frees what it holds; all zero afterwards. */
 void vt_login_clear(VtLogin *login);

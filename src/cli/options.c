@@ -212,8 +212,10 @@ static bool apply_resource(const Reader *reader, const char *item, GError **erro
         if (strlen(resources[i].name) == (gsize)(equals - item) &&
             g_str_has_prefix(item, resources[i].name))
             return resources[i].apply(reader, equals + 1, error);
-    return refuse(reader, "-l", item, "must be walltime=, mem= or nodes=1:ppn=; other resources are "
-                                      "not built yet", error);
+    return refuse(reader, "-l", item,
+                  "must be walltime=, mem= or nodes=1:ppn=; other resources are "
+                  "not built yet",
+                  error);
 }
 
 static bool apply_resources(const Reader *reader, const char *value, GError **error)
@@ -229,7 +231,8 @@ static bool apply_resources(const Reader *reader, const char *value, GError **er
 
 /* In the order of --help; refused ones are not in it. */
 static const OptionInfo table[] = {
-    {"--local", NULL, apply_local, "run the job here, in a virtual machine, without a batch system"},
+    {"--local", NULL, apply_local,
+     "run the job here, in a virtual machine, without a batch system"},
     {"-vm", "KEY=VALUE[,...]", apply_vm,
      "the virtual machine: img=host|tiny, ram=SIZE, vcpus=N, boot_timeout=SECONDS"},
     {"-N", "NAME", apply_name, "the job's name"},
@@ -250,16 +253,35 @@ static const OptionInfo table[] = {
     {"--help", NULL, apply_help, "show this"},
     {"--version", NULL, apply_version, "show the version"},
 
-    {"-a", NULL, NULL, NOT_LOCAL}, {"-A", NULL, NULL, NOT_LOCAL}, {"-b", NULL, NULL, NOT_LOCAL},
-    {"-c", NULL, NULL, NOT_BUILT}, {"-C", NULL, NULL, NOT_BUILT}, {"-D", NULL, NULL, NOT_BUILT},
-    {"-E", NULL, NULL, NOT_LOCAL}, {"-f", NULL, NULL, NOT_LOCAL}, {"-h", NULL, NULL, NOT_LOCAL},
-    {"-i", NULL, NULL, NOT_BUILT}, {"-I", NULL, NULL, NOT_BUILT}, {"-J", NULL, NULL, NOT_BUILT},
-    {"-k", NULL, NULL, NOT_LOCAL}, {"-K", NULL, NULL, NOT_BUILT}, {"-L", NULL, NULL, NOT_BUILT},
-    {"-m", NULL, NULL, NOT_LOCAL}, {"-M", NULL, NULL, NOT_LOCAL}, {"-n", NULL, NULL, NOT_LOCAL},
-    {"-p", NULL, NULL, NOT_LOCAL}, {"-P", NULL, NULL, NOT_LOCAL}, {"-q", NULL, NULL, NOT_LOCAL},
-    {"-r", NULL, NULL, NOT_LOCAL}, {"-t", NULL, NULL, NOT_BUILT}, {"-T", NULL, NULL, NOT_LOCAL},
-    {"-u", NULL, NULL, NOT_LOCAL}, {"-W", NULL, NULL, NOT_LOCAL}, {"-x", NULL, NULL, NOT_BUILT},
-    {"-X", NULL, NULL, NOT_BUILT}, {"-z", NULL, NULL, NOT_LOCAL},
+    {"-a", NULL, NULL, NOT_LOCAL},
+    {"-A", NULL, NULL, NOT_LOCAL},
+    {"-b", NULL, NULL, NOT_LOCAL},
+    {"-c", NULL, NULL, NOT_BUILT},
+    {"-C", NULL, NULL, NOT_BUILT},
+    {"-D", NULL, NULL, NOT_BUILT},
+    {"-E", NULL, NULL, NOT_LOCAL},
+    {"-f", NULL, NULL, NOT_LOCAL},
+    {"-h", NULL, NULL, NOT_LOCAL},
+    {"-i", NULL, NULL, NOT_BUILT},
+    {"-I", NULL, NULL, NOT_BUILT},
+    {"-J", NULL, NULL, NOT_BUILT},
+    {"-k", NULL, NULL, NOT_LOCAL},
+    {"-K", NULL, NULL, NOT_BUILT},
+    {"-L", NULL, NULL, NOT_BUILT},
+    {"-m", NULL, NULL, NOT_LOCAL},
+    {"-M", NULL, NULL, NOT_LOCAL},
+    {"-n", NULL, NULL, NOT_LOCAL},
+    {"-p", NULL, NULL, NOT_LOCAL},
+    {"-P", NULL, NULL, NOT_LOCAL},
+    {"-q", NULL, NULL, NOT_LOCAL},
+    {"-r", NULL, NULL, NOT_LOCAL},
+    {"-t", NULL, NULL, NOT_BUILT},
+    {"-T", NULL, NULL, NOT_LOCAL},
+    {"-u", NULL, NULL, NOT_LOCAL},
+    {"-W", NULL, NULL, NOT_LOCAL},
+    {"-x", NULL, NULL, NOT_BUILT},
+    {"-X", NULL, NULL, NOT_BUILT},
+    {"-z", NULL, NULL, NOT_LOCAL},
     {"-gf", NULL, NULL, "is replaced by --dry-run"},
 };
 
@@ -277,7 +299,8 @@ typedef struct {
     bool is_ended; /* by -- */
 } Words;
 
-/* Applies option `name`. `joined` is what stands right behind it in its word, NULL if nothing does. */
+/* Applies option `name`. `joined` is what stands right behind it in its word, NULL if nothing does.
+ */
 static bool apply_option(const Reader *reader, const char *name, const char *joined, Words *words,
                          GError **error)
 {
@@ -295,8 +318,8 @@ static bool apply_option(const Reader *reader, const char *name, const char *joi
         return vt_error_set(error, VT_ERROR_USER, "%s: option '%s' is for the command line alone",
                             reader->origin, name);
     if (!info->argument && joined)
-        return vt_error_set(error, VT_ERROR_USER, "%s: option '%s' takes no value",
-                            reader->origin, name);
+        return vt_error_set(error, VT_ERROR_USER, "%s: option '%s' takes no value", reader->origin,
+                            name);
     const char *value = joined;
     if (info->argument && !value)
         value = *words->next ? *words->next++ : NULL;
@@ -331,7 +354,8 @@ static bool read_long(const Reader *reader, const char *word, Words *words, GErr
     return apply_option(reader, name, equals + 1, words, error);
 }
 
-/* A word that is no option: the script's name. In the script itself qsub stops reading the line there. */
+/* A word that is no option: the script's name. In the script itself qsub stops reading the line
+ * there. */
 static bool read_operand(const Reader *reader, const char *word, Words *words, GError **error)
 {
     VtOptions *options = reader->options;
@@ -429,15 +453,16 @@ void vt_options_free(VtOptions *options)
 
 char *vt_options_help(void)
 {
-    g_autoptr(GString) text = g_string_new(
-        "usage: vsub --local [OPTION...] [SCRIPT]\n"
-        "Runs a job script in a virtual machine. Without SCRIPT, or for -, it is read from standard input.\n"
-        "Options may also stand in the script, on lines that begin with #PBS.\n\n");
+    g_autoptr(GString) text =
+        g_string_new("usage: vsub --local [OPTION...] [SCRIPT]\n"
+                     "Runs a job script in a virtual machine. Without SCRIPT, or for -, it is read "
+                     "from standard input.\n"
+                     "Options may also stand in the script, on lines that begin with #PBS.\n\n");
     for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
         if (!table[i].apply)
             continue;
-        g_autofree char *left = g_strdup_printf("%s %s", table[i].name,
-                                                table[i].argument ? table[i].argument : "");
+        g_autofree char *left =
+            g_strdup_printf("%s %s", table[i].name, table[i].argument ? table[i].argument : "");
         g_string_append_printf(text, "  %-26s %s\n", left, table[i].text);
     }
     g_string_append(text, "\nExit status: that of the script; 128+N if signal N ended it; "

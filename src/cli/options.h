@@ -2,9 +2,10 @@
 /*
  * cli/options.h - what vsub is told: by its command line, and by the #PBS lines of the script.
  *
- * One table for both; qsub's letters mean what they mean there. The command line wins over the script, and the last of
- * one place over those before it. Short options may be joined with their value (-lwalltime=5, -Nname) and flags with each
- * other; options may follow the script's name, as qsub allows. `-v` is qsub's list of variables; phase times are
+ * One table for both; qsub's letters mean what they mean there. The command line wins over the
+ * script, and the last of one place over those before it. Short options may be joined with their
+ * value (-lwalltime=5, -Nname) and flags with each other; options may follow the script's name, as
+ * qsub allows. `-v` is qsub's list of variables; phase times are
  * `--verbose`.
  *
  * Reads from: the user. Trusts: nothing.
@@ -41,18 +42,18 @@ typedef struct {
     bool is_dry_run;
     bool is_verbose;
     char *report;
-    char *script;              /* NULL: standard input */
-    bool is_all_exported;      /* -V */
-    VtOptionText name;         /* -N */
-    VtOptionText output;       /* -o */
-    VtOptionText error;        /* -e */
-    VtOptionText join;         /* -j: "oe", "eo" or "n" */
-    VtOptionText directory;    /* -d, -w */
-    VtOptionText shell;        /* -S */
-    VtOptionText arguments;    /* -F */
-    VtOptionNumber walltime_s; /* -l */
-    VtOptionNumber memory;     /* -l mem=, bytes */
-    VtOptionNumber ppn;        /* -l nodes=1:ppn= */
+    char *script;                    /* NULL: standard input */
+    bool is_all_exported;            /* -V */
+    VtOptionText name;               /* -N */
+    VtOptionText output;             /* -o */
+    VtOptionText error;              /* -e */
+    VtOptionText join;               /* -j: "oe", "eo" or "n" */
+    VtOptionText directory;          /* -d, -w */
+    VtOptionText shell;              /* -S */
+    VtOptionText arguments;          /* -F */
+    VtOptionNumber walltime_s;       /* -l */
+    VtOptionNumber memory;           /* -l mem=, bytes */
+    VtOptionNumber ppn;              /* -l nodes=1:ppn= */
     GPtrArray *variables[VT_PLACES]; /* -v: NAME or NAME=VALUE */
     VtRequest requests[VT_PLACES];   /* -vm */
 } VtOptions;
@@ -60,8 +61,8 @@ typedef struct {
 /* The options of a command line (argv[0] is skipped). VT_ERROR_USER in one line. (transfer full) */
 VtOptions *vt_options_parse(int argc, char *const *argv, GError **error);
 
-/* Adds those of a script (job/directive.h) below the ones that are there; words that qsub would ignore are told in
- * `notes` (of char *). */
+/* Adds those of a script (job/directive.h) below the ones that are there; words that qsub would
+ * ignore are told in `notes` (of char *). */
 bool vt_options_add_directives(VtOptions *options, const GPtrArray *directives, GPtrArray *notes,
                                GError **error);
 

@@ -52,7 +52,7 @@ static char *replace_variables(const char *text, const VtJob *job)
     const struct {
         const char *name, *value;
     } variables[] = {
-        {"$PBS_JOBID", job->id},     {"${PBS_JOBID}", job->id},  {"$PBS_JOBNAME", job->name},
+        {"$PBS_JOBID", job->id},       {"${PBS_JOBID}", job->id},  {"$PBS_JOBNAME", job->name},
         {"${PBS_JOBNAME}", job->name}, {"$HOME", job->owner.home}, {"${HOME}", job->owner.home},
     };
     g_autoptr(GString) path = g_string_new(text);

@@ -2,8 +2,9 @@
 /*
  * cli/submission.c - everything about a local job before it starts.
  *
- * Theory of operation: vt_submission_new() goes through the steps of one table, each of which reads, decides or checks
- * one thing and may use what those before it left. The first that fails ends it.
+ * Theory of operation: vt_submission_new() goes through the steps of one table, each of which
+ * reads, decides or checks one thing and may use what those before it left. The first that fails
+ * ends it.
  *
  * Runs as: the user. Trusts: the site's settings.
  */
@@ -27,7 +28,7 @@
 #include "job/environment.h"
 #include "job/owner.h"
 
-#define EPOCH_2025 1735689600 /* s since 1970: numbers of jobs start small */
+#define EPOCH_2025 1735689600        /* s since 1970: numbers of jobs start small */
 #define OPEN_FILES_MAX (1024 * 1024) /* fs.nr_open of a fresh kernel: more is EPERM there */
 
 /* What the steps hand on. */
@@ -53,7 +54,8 @@ static bool load_script(Draft *draft, GError **error)
 {
     VtSubmission *submission = draft->submission;
     submission->is_stdin_script = draft->options->script == NULL;
-    submission->script = vt_script_load(draft->options->script, draft->stdin_fd, submission->notes, error);
+    submission->script =
+        vt_script_load(draft->options->script, draft->stdin_fd, submission->notes, error);
     return submission->script != NULL;
 }
 
@@ -62,8 +64,8 @@ static bool load_directives(Draft *draft, GError **error)
     gsize size;
     const void *script = g_bytes_get_data(draft->submission->script, &size);
     g_autoptr(GPtrArray) directives = vt_directives_parse(script, size, error);
-    return directives && vt_options_add_directives(draft->options, directives,
-                                                   draft->submission->notes, error);
+    return directives &&
+           vt_options_add_directives(draft->options, directives, draft->submission->notes, error);
 }
 
 /* The short name, made of what a job id may carry. */
@@ -121,8 +123,8 @@ static bool name_job(Draft *draft, GError **error)
     /* No two of one machine: a pid is not given twice in a second. */
     draft->job->id = g_strdup_printf("%" G_GINT64_FORMAT "%05d.%s", (gint64)time(NULL) - EPOCH_2025,
                                      (int)getpid(), draft->job->host);
-    draft->job->name = options->name.text ? g_strdup(options->name.text)
-                                          : name_from_script(options->script);
+    draft->job->name =
+        options->name.text ? g_strdup(options->name.text) : name_from_script(options->script);
     return true;
 }
 
@@ -169,8 +171,8 @@ static bool load_submit_dir(Draft *draft, GError **error)
     char *real = realpath(".", NULL);
     if (!real || !vt_job_path_is_valid(real)) {
         free(real);
-        return vt_error_set(error, VT_ERROR_USER, "the submit directory '%s' does not exist any more",
-                            cwd);
+        return vt_error_set(error, VT_ERROR_USER,
+                            "the submit directory '%s' does not exist any more", cwd);
     }
     draft->job->submit_dir = g_strdup(real);
     free(real);
@@ -259,7 +261,7 @@ static bool find_kernel(Draft *draft, GError **error)
 static bool load_command(Draft *draft, GError **error)
 {
     return vt_login_load(&draft->submission->command, draft->job, &draft->options->shell,
-                           &draft->options->arguments, draft->submission->notes, error);
+                         &draft->options->arguments, draft->submission->notes, error);
 }
 
 static bool load_environment(Draft *draft, GError **error)
@@ -324,8 +326,8 @@ static bool find_outputs(Draft *draft, GError **error)
     submission->output_path =
         vt_output_find("-o", &options->output, draft->job->submit_dir, draft->job, 'o', &problem);
     if (!problem)
-        submission->error_path =
-            vt_output_find("-e", &options->error, draft->job->submit_dir, draft->job, 'e', &problem);
+        submission->error_path = vt_output_find("-e", &options->error, draft->job->submit_dir,
+                                                draft->job, 'e', &problem);
     if (!problem && options->report)
         submission->report_path = vt_output_check("--report", "command line", options->report,
                                                   draft->job->submit_dir, &problem);
@@ -351,9 +353,9 @@ static bool check_document(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,     load_script,     load_directives, check_host,    load_owner,  name_job,
-    resolve_request, load_submit_dir, load_mounts,     load_work_dir, find_kernel, load_command,
-    load_environment, load_limits,    find_outputs,    check_document,
+    check_local,      load_script,     load_directives, check_host,     load_owner,  name_job,
+    resolve_request,  load_submit_dir, load_mounts,     load_work_dir,  find_kernel, load_command,
+    load_environment, load_limits,     find_outputs,    check_document,
 };
 
 static void take_warnings(VtSubmission *submission, const VtSettings *settings)

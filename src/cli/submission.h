@@ -2,7 +2,8 @@
 /*
  * cli/submission.h - everything about a local job before it starts: read, decided and checked.
  *
- * Nothing is created and nothing is started here; what a user or site did wrong is found before anything is.
+ * Nothing is created and nothing is started here; what a user or site did wrong is found before
+ * anything is.
  *
  * Runs as: the user. Reads from: the user, the site's settings. Trusts: the site's settings.
  */
@@ -12,8 +13,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "cli/login.h"
 #include "cli/limit.h"
+#include "cli/login.h"
 #include "cli/options.h"
 #include "conf/settings.h"
 #include "job/job.h"
@@ -27,22 +28,22 @@ typedef enum {
 
 typedef struct {
     VtJob *job;
-    VtShape shape;       /* what `job` has of it, with where each value came from */
-    char *kernel_file;   /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
+    VtShape shape;     /* what `job` has of it, with where each value came from */
+    char *kernel_file; /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
 
     /* The opening of the run connection (ctl/run.h). */
-    char *cwd;           /* absolute; below the submit directory, the home or one of job->mounts */
+    char *cwd; /* absolute; below the submit directory, the home or one of job->mounts */
     mode_t umask;
     VtLogin command;
     GStrv environment;
-    GArray *limits;      /* of VtLimit */
+    GArray *limits; /* of VtLimit */
     GBytes *script;
     bool is_stdin_script; /* standard input was the script: the job's own is empty */
 
-    char *output_path;   /* -o; NULL: vsub's stdout */
-    char *error_path;    /* -e; NULL: vsub's stderr */
+    char *output_path; /* -o; NULL: vsub's stdout */
+    char *error_path;  /* -e; NULL: vsub's stderr */
     VtJoin join;
-    char *report_path;   /* NULL: none */
+    char *report_path; /* NULL: none */
     bool is_dry_run;
     bool is_verbose;
 
@@ -50,9 +51,10 @@ typedef struct {
     GPtrArray *warnings; /* of char *: what the site's settings say in vain, one line each */
 } VtSubmission;
 
-/* The submission of `options` (to which the script's directives are added) under `settings`; without a script's name
- * the script is read from `stdin_fd`. Every failure is one line: VT_ERROR_USER and VT_ERROR_CONFIG for what the user or
- * the site said, VT_ERROR_HOST for what this machine lacks or forbids. (transfer full) */
+/* The submission of `options` (to which the script's directives are added) under `settings`;
+ * without a script's name the script is read from `stdin_fd`. Every failure is one line:
+ * VT_ERROR_USER and VT_ERROR_CONFIG for what the user or the site said, VT_ERROR_HOST for what this
+ * machine lacks or forbids. (transfer full) */
 VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, int stdin_fd,
                                 GError **error);
 

@@ -47,7 +47,8 @@ void vt_settings_free(VtSettings *settings)
     g_free(settings);
 }
 
-/* `path` without needless slashes, or NULL if it is relative or has . or .. in it. (transfer full) */
+/* `path` without needless slashes, or NULL if it is relative or has . or .. in it. (transfer full)
+ */
 static char *clean_path(const char *path)
 {
     if (path[0] != '/' || strlen(path) >= PATH_MAX)
@@ -74,7 +75,8 @@ static bool read_number(const VtSettingInfo *info, const char *text, guint64 *nu
     return true;
 }
 
-/* The expression that DISABLED_HOSTS_LIST stands for; "*", the original's word for every host, is none by itself. */
+/* The expression that DISABLED_HOSTS_LIST stands for; "*", the original's word for every host, is
+ * none by itself. */
 static GRegex *make_regex(const char *text)
 {
     g_autofree char *pattern = g_strdup_printf("^(?:%s)$", strcmp(text, "*") == 0 ? ".*" : text);
@@ -183,8 +185,8 @@ static bool find_row(const char *key, guint *row)
 static void take_later(VtSettings *settings, const VtSettingInfo *info,
                        const VtAssignment *assignment, Value *value, const char *origin)
 {
-    value->text = assignment->is_list ? show_list(assignment->words)
-                                      : g_strdup(assignment->words->pdata[0]);
+    value->text =
+        assignment->is_list ? show_list(assignment->words) : g_strdup(assignment->words->pdata[0]);
     g_ptr_array_add(settings->warnings,
                     g_strdup_printf("%s: %s has no effect yet", origin, info->key));
 }

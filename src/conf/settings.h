@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf/settings.h - the site's settings: every parameter there is, its value, and where that came from.
+ * conf/settings.h - the site's settings: every parameter there is, its value, and where that came
+ * from.
  *
  * A file (conf/syntax.h) overrides built-in defaults; the one table of parameters is conf/table.c.
  *
- * Runs as: whoever starts a program. Trusts: the site's file, once it is seen to be root's and nobody else's to write.
+ * Runs as: whoever starts a program. Trusts: the site's file, once it is seen to be root's and
+ * nobody else's to write.
  */
 #pragma once
 
@@ -16,16 +18,16 @@
 
 /* Parameters with an effect; the table has the others too. */
 typedef enum {
-    VT_SETTING_VCPUS_DEFAULT,      /* count */
-    VT_SETTING_RAM_DEFAULT,        /* MiB */
-    VT_SETTING_TMP_SIZE_DEFAULT,   /* MiB; not set: half of the guest's RAM */
-    VT_SETTING_IMG_DEFAULT,        /* text: "host" or "tiny" */
-    VT_SETTING_TIMEOUT,            /* seconds */
-    VT_SETTING_KILL_GRACE,         /* seconds */
-    VT_SETTING_HOST_OS_CORE_COUNT, /* count */
-    VT_SETTING_HOST_OS_RAM_MB,     /* MiB */
-    VT_SETTING_GUEST_KERNEL,       /* path; not set: the user's cache */
-    VT_SETTING_VM_MOUNTS,          /* list of paths */
+    VT_SETTING_VCPUS_DEFAULT,       /* count */
+    VT_SETTING_RAM_DEFAULT,         /* MiB */
+    VT_SETTING_TMP_SIZE_DEFAULT,    /* MiB; not set: half of the guest's RAM */
+    VT_SETTING_IMG_DEFAULT,         /* text: "host" or "tiny" */
+    VT_SETTING_TIMEOUT,             /* seconds */
+    VT_SETTING_KILL_GRACE,          /* seconds */
+    VT_SETTING_HOST_OS_CORE_COUNT,  /* count */
+    VT_SETTING_HOST_OS_RAM_MB,      /* MiB */
+    VT_SETTING_GUEST_KERNEL,        /* path; not set: the user's cache */
+    VT_SETTING_VM_MOUNTS,           /* list of paths */
     VT_SETTING_DISABLED_HOSTS_LIST, /* regular expression */
     VT_SETTING_COUNT,
 } VtSetting;
@@ -40,18 +42,20 @@ typedef struct {
     const char *range;  /* what is allowed */
     const char *origin; /* "FILE:LINE" or "default" */
     const char *help;
-    bool has_effect;    /* false: taken, but not built yet */
+    bool has_effect; /* false: taken, but not built yet */
 } VtSettingRow;
 
-/* The file that a program reads: the site's; but BUILD/etc/vtorque.conf, where there is one, for a program that is run
- * as BUILD/bin/NAME by an ordinary user or (`local`) for vsub --local. (transfer full) */
+/* The file that a program reads: the site's; but BUILD/etc/vtorque.conf, where there is one, for a
+ * program that is run as BUILD/bin/NAME by an ordinary user or (`local`) for vsub --local.
+ * (transfer full) */
 char *vt_settings_find_file(bool local);
 
 /* True if there is a site's file. */
 bool vt_settings_has_site(void);
 
-/* Built-in values, with those of `file` over them; a file that does not exist has none. VT_ERROR_CONFIG, with file and
- * line: text that is no assignment, an unknown key, a key twice, a bad value. (transfer full) */
+/* Built-in values, with those of `file` over them; a file that does not exist has none.
+ * VT_ERROR_CONFIG, with file and line: text that is no assignment, an unknown key, a key twice, a
+ * bad value. (transfer full) */
 VtSettings *vt_settings_load(const char *file, GError **error);
 
 /* The same of a text; `file` names it in messages. */
@@ -73,7 +77,8 @@ bool vt_settings_is_set(const VtSettings *settings, VtSetting setting);
 /* True if DISABLED_HOSTS_LIST matches the whole of `host`. */
 bool vt_settings_is_disabled_host(const VtSettings *settings, const char *host);
 
-/* One line for each parameter that a file sets and that has no effect yet. (borrowed) array of char *. */
+/* One line for each parameter that a file sets and that has no effect yet. (borrowed) array of char
+ * *. */
 const GPtrArray *vt_settings_get_warnings(const VtSettings *settings);
 
 /* Row `index` of all parameters, in the order of the table; false past the last. */

@@ -2,7 +2,8 @@
 /*
  * conf/syntax.c - the text of a settings file, one assignment after the other.
  *
- * Trusts: nothing. `at` never passes `end`; a NUL in the text is an error like any other control character.
+ * Trusts: nothing. `at` never passes `end`; a NUL in the text is an error like any other control
+ * character.
  */
 #include "conf/syntax.h"
 

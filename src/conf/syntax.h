@@ -2,9 +2,10 @@
 /*
  * conf/syntax.h - the text of a settings file, one assignment after the other.
  *
- * Looks like shell and is data: KEY=VALUE, where VALUE is a word of plain, 'single' and "double" quoted pieces, or a
- * list of words in ( ), which may go over several lines; # begins a comment. A backslash quotes the next character
- * (in double quotes: only " \ $ and `). Nothing is expanded or executed.
+ * Looks like shell and is data: KEY=VALUE, where VALUE is a word of plain, 'single' and "double"
+ * quoted pieces, or a list of words in ( ), which may go over several lines; # begins a comment. A
+ * backslash quotes the next character (in double quotes: only " \ $ and `). Nothing is expanded or
+ * executed.
  *
  * Reads from: the site's file, or a user's own. Trusts: nothing.
  */
@@ -28,7 +29,8 @@ typedef struct {
 
 VtSyntax vt_syntax(const char *text, gsize size, const char *file);
 
-/* The next assignment, (transfer full). NULL at the end of the text, and with `error` set to VT_ERROR_CONFIG
+/* The next assignment, (transfer full). NULL at the end of the text, and with `error` set to
+ * VT_ERROR_CONFIG
  * ("FILE:LINE: ...") for text that is none. */
 VtAssignment *vt_syntax_next(VtSyntax *syntax, GError **error);
 

@@ -4,59 +4,59 @@
 
 #include "conf/settings.h"
 
-#define LATER(name, value, text) \
-    {.key = name, .type = VT_VALUE_TEXT, .state = VT_STATE_LATER, .fallback = value, .range = "", .help = text}
+#define LATER(name, value, text)                                                                   \
+    {                                                                                              \
+        .key = name, .type = VT_VALUE_TEXT, .state = VT_STATE_LATER, .fallback = value,            \
+        .range = "", .help = text                                                                  \
+    }
 
 const VtSettingInfo vt_setting_table[] = {
-    [VT_SETTING_VCPUS_DEFAULT] =
-        {"VCPUS_DEFAULT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 1, 255, "vCPUs", "7",
-         "must be a number from 1 to 255",
-         "vCPUs of a guest without vcpus=; cut to what the job was given"},
-    [VT_SETTING_RAM_DEFAULT] =
-        {"RAM_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 64, 16 * 1024 * 1024, "MiB", "1024",
-         "must be 64M to 16T in K, M, G or T, or a plain number of MiB",
-         "RAM of a guest without ram=; cut to what the job was given"},
+    [VT_SETTING_VCPUS_DEFAULT] = {"VCPUS_DEFAULT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 1, 255, "vCPUs",
+                                  "7", "must be a number from 1 to 255",
+                                  "vCPUs of a guest without vcpus=; cut to what the job was given"},
+    [VT_SETTING_RAM_DEFAULT] = {"RAM_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 64, 16 * 1024 * 1024,
+                                "MiB", "1024",
+                                "must be 64M to 16T in K, M, G or T, or a plain number of MiB",
+                                "RAM of a guest without ram=; cut to what the job was given"},
     [VT_SETTING_TMP_SIZE_DEFAULT] =
         {"TMP_SIZE_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 1, 16 * 1024 * 1024, "MiB", NULL,
          "must be 1M to 16T in K, M, G or T, or a plain number of MiB",
          "limit of each of the guest's file systems in memory (/tmp, /var/tmp, /run); "
          "not set: half of the guest's RAM"},
-    [VT_SETTING_IMG_DEFAULT] =
-        {"IMG_DEFAULT", VT_VALUE_IMAGE, VT_STATE_ACTIVE, 0, 0, NULL, "host",
-         "must be host or tiny; images with a disk are not built yet",
-         "image of a guest without img="},
-    [VT_SETTING_TIMEOUT] =
-        {"TIMEOUT", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 1, 86400, "s", "120",
-         "must be a number of seconds from 1 to 86400",
-         "time a guest without boot_timeout= has until it is ready"},
-    [VT_SETTING_KILL_GRACE] =
-        {"KILL_GRACE", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 0, 3600, "s", "10",
-         "must be a number of seconds from 0 to 3600",
-         "time between TERM and KILL for a job that must end"},
+    [VT_SETTING_IMG_DEFAULT] = {"IMG_DEFAULT", VT_VALUE_IMAGE, VT_STATE_ACTIVE, 0, 0, NULL, "host",
+                                "must be host or tiny; images with a disk are not built yet",
+                                "image of a guest without img="},
+    [VT_SETTING_TIMEOUT] = {"TIMEOUT", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 1, 86400, "s", "120",
+                            "must be a number of seconds from 1 to 86400",
+                            "time a guest without boot_timeout= has until it is ready"},
+    [VT_SETTING_KILL_GRACE] = {"KILL_GRACE", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 0, 3600, "s", "10",
+                               "must be a number of seconds from 0 to 3600",
+                               "time between TERM and KILL for a job that must end"},
     [VT_SETTING_HOST_OS_CORE_COUNT] =
         {"HOST_OS_CORE_COUNT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 0, 4096, "cores", "1",
          "must be a number from 0 to 4096",
          "cores that guests leave to the machine; a guest gets at least one"},
-    [VT_SETTING_HOST_OS_RAM_MB] =
-        {"HOST_OS_RAM_MB", VT_VALUE_COUNT, VT_STATE_ACTIVE, 0, 16 * 1024 * 1024, "MiB", "2048",
-         "must be a number of MiB from 0 to 16777216",
-         "memory that guests leave to the machine, at most half of it"},
-    [VT_SETTING_GUEST_KERNEL] =
-        {"GUEST_KERNEL", VT_VALUE_PATH, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
-         "must be an absolute path without . and .. in it",
-         "directory of the guests' kernel and initramfs; not set: "
-         "$XDG_CACHE_HOME/vtorque/guest"},
-    [VT_SETTING_VM_MOUNTS] =
-        {"VM_MOUNTS", VT_VALUE_PATHS, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
-         "must be a list of absolute paths without . and .. in them",
-         "further directories that every guest sees, with the owner's rights"},
-    [VT_SETTING_DISABLED_HOSTS_LIST] =
-        {"DISABLED_HOSTS_LIST", VT_VALUE_REGEX, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
-         "must be a regular expression, or * for every host",
-         "short names of hosts on which no guest may start"},
+    [VT_SETTING_HOST_OS_RAM_MB] = {"HOST_OS_RAM_MB", VT_VALUE_COUNT, VT_STATE_ACTIVE, 0,
+                                   16 * 1024 * 1024, "MiB", "2048",
+                                   "must be a number of MiB from 0 to 16777216",
+                                   "memory that guests leave to the machine, at most half of it"},
+    [VT_SETTING_GUEST_KERNEL] = {"GUEST_KERNEL", VT_VALUE_PATH, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
+                                 "must be an absolute path without . and .. in it",
+                                 "directory of the guests' kernel and initramfs; not set: "
+                                 "$XDG_CACHE_HOME/vtorque/guest"},
+    [VT_SETTING_VM_MOUNTS] = {"VM_MOUNTS", VT_VALUE_PATHS, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
+                              "must be a list of absolute paths without . and .. in them",
+                              "further directories that every guest sees, with the owner's rights"},
+    [VT_SETTING_DISABLED_HOSTS_LIST] = {"DISABLED_HOSTS_LIST", VT_VALUE_REGEX, VT_STATE_ACTIVE, 0,
+                                        0, NULL, NULL,
+                                        "must be a regular expression, or * for every host",
+                                        "short names of hosts on which no guest may start"},
 
-    {.key = "VM_IMG_DIR", .type = VT_VALUE_TEXT, .state = VT_STATE_REFUSED,
-     .range = "images with a disk are not built yet", .fallback = "/opt/vm-images",
+    {.key = "VM_IMG_DIR",
+     .type = VT_VALUE_TEXT,
+     .state = VT_STATE_REFUSED,
+     .range = "images with a disk are not built yet",
+     .fallback = "/opt/vm-images",
      .help = "directory of authorised images"},
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
     LATER("REGEX_FE", "*", "front ends, where paths differ from the nodes'"),
@@ -84,7 +84,8 @@ const VtSettingInfo vt_setting_table[] = {
     LATER("NTP_SERVER_1", NULL, "the guests' first time server"),
     LATER("NTP_SERVER_2", NULL, "the guests' second time server"),
     LATER("SW_PACKAGES_DEBIAN",
-          "( 'nfs-common' 'libnfs1' 'openmpi-bin' 'libopenmpi-dev' 'libmetis5' 'libmetis-dev' '9mount' )",
+          "( 'nfs-common' 'libnfs1' 'openmpi-bin' 'libopenmpi-dev' 'libmetis5' 'libmetis-dev' "
+          "'9mount' )",
           "packages for plain Debian cloud images"),
     LATER("SW_PACKAGES_REDHAT",
           "( 'nfs-common' 'libnfs1' 'nfs-utils' 'openmpi' 'openmpi-devel' 'metis' 'metis-devel' "

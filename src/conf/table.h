@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* conf/table.h - every parameter of vtorque.conf: type, unit, range, built-in value, help. Inside conf/ only. */
+/* conf/table.h - every parameter of vtorque.conf: type, unit, range, built-in value, help. Inside
+ * conf/ only. */
 #pragma once
 
 #include <glib.h>

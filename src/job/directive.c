@@ -72,9 +72,8 @@ static char *join_lines(Lines *lines, Line first, guint number, GError **error)
     g_autoptr(GString) text = g_string_new(NULL);
     for (Line line = first;;) {
         if (text->len + line.size > VT_DIRECTIVE_MAX) {
-            vt_error_set(error, VT_ERROR_USER,
-                         "script line %u: directive is longer than %d bytes", number,
-                         VT_DIRECTIVE_MAX);
+            vt_error_set(error, VT_ERROR_USER, "script line %u: directive is longer than %d bytes",
+                         number, VT_DIRECTIVE_MAX);
             return NULL;
         }
         bool more = line.size > 0 && line.text[line.size - 1] == '\\';

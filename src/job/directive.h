@@ -2,9 +2,9 @@
 /*
  * job/directive.h - the #PBS lines of a job script, found as Torque's qsub finds them.
  *
- * Only the head of the script is looked at: up to the first line that a shell would execute. Empty lines, comments and
- * lines that begin with ":" do not end it; blanks may stand before #PBS; a backslash at a line's end joins the next line
- * as it is; CR LF ends a line as LF does.
+ * Only the head of the script is looked at: up to the first line that a shell would execute. Empty
+ * lines, comments and lines that begin with ":" do not end it; blanks may stand before #PBS; a
+ * backslash at a line's end joins the next line as it is; CR LF ends a line as LF does.
  *
  * Reads from: the user's script, any bytes. Trusts: nothing.
  */
@@ -12,13 +12,14 @@
 
 #include <glib.h>
 
-#define VT_DIRECTIVE_MAX 32768 /* bytes of one directive with its continuations: qsub's own limit */
+#define VT_DIRECTIVE_MAX 32768 /* bytes of one directive with its continuations: qsub's own limit  \
+                                */
 
 typedef struct {
     guint line;  /* number of its first line, from 1 */
     GStrv words; /* options and their values, quotes removed */
 } VtDirective;
 
-/* All directives, in order; (transfer full), of VtDirective. VT_ERROR_USER, "script line N: ...": a quote that is not
- * closed, a NUL, too long, a continuation at the script's end. */
+/* All directives, in order; (transfer full), of VtDirective. VT_ERROR_USER, "script line N: ...": a
+ * quote that is not closed, a NUL, too long, a continuation at the script's end. */
 GPtrArray *vt_directives_parse(const void *script, gsize size, GError **error);

@@ -61,9 +61,10 @@ static void add_submitted(GHashTable *table, const VtEnvironmentSource *source, 
         bool wanted = is_locale(name) || (source->is_all_exported && !is_local(name) &&
                                           !g_strv_contains(login_names, name));
         if (wanted && strlen(*entry) > WIRE_WORD_MAX)
-            g_ptr_array_add(notes, g_strdup_printf("variable '%.64s' left out: it is longer than %d "
-                                                   "bytes",
-                                                   name, WIRE_WORD_MAX));
+            g_ptr_array_add(notes,
+                            g_strdup_printf("variable '%.64s' left out: it is longer than %d "
+                                            "bytes",
+                                            name, WIRE_WORD_MAX));
         else if (wanted)
             set(table, name, equals + 1);
     }
@@ -95,9 +96,10 @@ static bool add_variable(GHashTable *table, const VtEnvironmentSource *source, c
     g_autofree char *name =
         equals ? g_strndup(variable, (gsize)(equals - variable)) : g_strdup(variable);
     if (!is_name(name) || strlen(variable) > WIRE_WORD_MAX)
-        return vt_error_set_value(error, VT_ERROR_USER, "-v", "variable", name,
-                                  "must be a name of letters, digits and _, or NAME=VALUE of at most "
-                                  "65535 bytes");
+        return vt_error_set_value(
+            error, VT_ERROR_USER, "-v", "variable", name,
+            "must be a name of letters, digits and _, or NAME=VALUE of at most "
+            "65535 bytes");
     const char *value = equals ? equals + 1 : find_submitted(source, name);
     if (value)
         set(table, name, value);

@@ -2,9 +2,10 @@
 /*
  * job/environment.h - the environment in which a job's script starts.
  *
- * Later ones win: what a login sets (HOME LOGNAME USER SHELL PATH) with the submitter's locale and time zone; -V; -v of
- * the script; -v of the command line; the PBS variables and ENVIRONMENT. The login shell then reads its own
- * start-up files, which may change PATH. HOSTNAME is the guest's to set: its name follows from its slot.
+ * Later ones win: what a login sets (HOME LOGNAME USER SHELL PATH) with the submitter's locale and
+ * time zone; -V; -v of the script; -v of the command line; the PBS variables and ENVIRONMENT. The
+ * login shell then reads its own start-up files, which may change PATH. HOSTNAME is the guest's to
+ * set: its name follows from its slot.
  */
 #pragma once
 
@@ -15,9 +16,10 @@ typedef struct {
     char *const *submit_environment; /* that of the submitting process */
     const char *work_dir;            /* PBS_O_WORKDIR */
     bool is_all_exported;            /* -V */
-    char *const *variables;          /* of -v, NAME=VALUE or NAME, the script's before the command line's */
+    char *const *variables; /* of -v, NAME=VALUE or NAME, the script's before the command line's */
 } VtEnvironmentSource;
 
-/* Sorted by name. A NAME that the submitter's environment lacks, or an entry too long for the wire, is left out and told
- * in `notes` (of char *). VT_ERROR_USER: a name that is none, more than the wire takes. (transfer full) */
+/* Sorted by name. A NAME that the submitter's environment lacks, or an entry too long for the wire,
+ * is left out and told in `notes` (of char *). VT_ERROR_USER: a name that is none, more than the
+ * wire takes. (transfer full) */
 GStrv vt_environment_new(const VtEnvironmentSource *source, GPtrArray *notes, GError **error);

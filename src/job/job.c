@@ -339,7 +339,8 @@ static const char *find_unknown_key(json_t *root)
 
 static VtJob *job_from_json(json_t *root, GError **error)
 {
-    if (!json_is_object(root) || json_integer_value(json_object_get(root, "version")) != VT_JOB_VERSION) {
+    if (!json_is_object(root) ||
+        json_integer_value(json_object_get(root, "version")) != VT_JOB_VERSION) {
         vt_error_set(error, VT_ERROR_USER, "job document is not of version %d", VT_JOB_VERSION);
         return NULL;
     }

@@ -17,7 +17,9 @@ static void load_user(VtOwner *owner, char *buffer)
 {
     struct passwd record, *found = NULL;
     if (getpwuid_r(owner->uid, &record, buffer, RECORD_MAX, &found) == 0 && found) {
-        owner->user = g_strdup(record.pw_name);
+        owner->user = vt_job_entry_is_valid(record.pw_name)
+                          ? g_strdup(record.pw_name)
+                          : g_strdup_printf("u%u", owner->uid);
         owner->home = g_strdup(record.pw_dir);
         owner->shell = g_strdup(record.pw_shell);
         return;
@@ -28,8 +30,8 @@ static void load_user(VtOwner *owner, char *buffer)
     owner->shell = g_strdup("/bin/sh");
 }
 
-/* What the host calls a group; "g<gid>" for one without a name, or with one that a file of groups cannot
- * hold (directory services have such with blanks). (transfer full) */
+/* What the host calls a group; "g<gid>" for one without a name, or with one that a file of groups
+ * cannot hold (directory services have such with blanks). (transfer full) */
 static char *group_name(gid_t gid, char *buffer)
 {
     struct group record, *found = NULL;

@@ -50,9 +50,9 @@ static const KeyInfo keys[VT_REQUEST_KEYS] = {
 };
 
 static const char *const later_keys[] = {
-    "distro",      "vms_per_node", "metadata", "disk",   "arch",         "vcpu_pinning",
-    "vm_prologue", "vm_epilogue",  "vrdma",    "unclot", "unclot_shmem", "iocm",
-    "iocm_min_cores", "iocm_max_cores", "fs_type", NULL,
+    "distro",         "vms_per_node",   "metadata", "disk",   "arch",         "vcpu_pinning",
+    "vm_prologue",    "vm_epilogue",    "vrdma",    "unclot", "unclot_shmem", "iocm",
+    "iocm_min_cores", "iocm_max_cores", "fs_type",  NULL,
 };
 
 const char *vt_request_key_name(VtRequestKey key)
@@ -199,14 +199,14 @@ static guint fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, GPt
 static bool fit_ram(const Wanted *wanted, const VtAllocation *allocation, guint *ram_mib,
                     GPtrArray *notes, GError **error)
 {
-    guint64 limit = allocation->is_memory_asked ? allocation->memory_mib : allocation->host_memory_mib;
+    guint64 limit =
+        allocation->is_memory_asked ? allocation->memory_mib : allocation->host_memory_mib;
     if (wanted->is_explicit && wanted->number > limit)
-        return vt_error_set(error, VT_ERROR_USER,
-                            "%s: -vm ram '%" G_GUINT64_FORMAT "M': must be at most %" G_GUINT64_FORMAT
-                            "M, %s",
-                            wanted->origin, wanted->number, limit,
-                            allocation->is_memory_asked ? "which -l mem= allows"
-                                                        : "the memory of this machine");
+        return vt_error_set(
+            error, VT_ERROR_USER,
+            "%s: -vm ram '%" G_GUINT64_FORMAT "M': must be at most %" G_GUINT64_FORMAT "M, %s",
+            wanted->origin, wanted->number, limit,
+            allocation->is_memory_asked ? "which -l mem= allows" : "the memory of this machine");
     *ram_mib = (guint)wanted->number;
     if (wanted->number <= allocation->memory_mib)
         return true;
@@ -234,7 +234,7 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
     Wanted wanted[VT_REQUEST_KEYS];
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         wanted[i] = want(option, directive, settings, (VtRequestKey)i);
-    guint ram_mib;
+    guint ram_mib = 0;
     if (!fit_ram(&wanted[VT_REQUEST_RAM], allocation, &ram_mib, notes, error))
         return false;
     *shape = (VtShape){

@@ -2,9 +2,9 @@
 /*
  * job/request.h - what a job asks of its virtual machine: -vm key=value[,key=value...].
  *
- * doc/contracts/request.md is the specification. A request is read from two places, the command line and the script;
- * vt_request_resolve() is the one function in which both, the site's settings and what the job was given become one
- * shape.
+ * doc/contracts/request.md is the specification. A request is read from two places, the command
+ * line and the script; vt_request_resolve() is the one function in which both, the site's settings
+ * and what the job was given become one shape.
  *
  * Reads from: the user. Trusts: nothing.
  */
@@ -45,8 +45,9 @@ typedef struct {
     char *origins[VT_REQUEST_KEYS]; /* where each value came from */
 } VtShape;
 
-/* Adds what `text` says to `request`; a key that is already set gets the new value. VT_ERROR_USER that begins with
- * `origin`: no key=value, an unknown key, one that is not built yet, a bad value; `request` may then hold a part. */
+/* Adds what `text` says to `request`; a key that is already set gets the new value. VT_ERROR_USER
+ * that begins with `origin`: no key=value, an unknown key, one that is not built yet, a bad value;
+ * `request` may then hold a part. */
 bool vt_request_parse(VtRequest *request, const char *text, const char *origin, GError **error);
 
 const char *vt_request_key_name(VtRequestKey key);
@@ -54,8 +55,9 @@ const char *vt_request_key_name(VtRequestKey key);
 /* Frees what it holds; all zero afterwards. */
 void vt_request_clear(VtRequest *request);
 
-/* Decides the shape: option over directive over site over built-in value, within the allocation. What was cut or may
- * surprise is told in `notes` (of char *). VT_ERROR_USER: more RAM than the job may have. `shape` is then unchanged. */
+/* Decides the shape: option over directive over site over built-in value, within the allocation.
+ * What was cut or may surprise is told in `notes` (of char *). VT_ERROR_USER: more RAM than the job
+ * may have. `shape` is then unchanged. */
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error);

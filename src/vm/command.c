@@ -6,7 +6,7 @@
 
 /* What the guest has no use for stays out; under emulation each device costs some time at boot. */
 #define MACHINE                                                                                    \
-    "q35,memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,usb=off,vmport=off,"  \
+    "q35,memory-backend=ram,dump-guest-core=off,sata=off,smbus=off,usb=off,vmport=off,"            \
     "i8042=off"
 
 /* Everything that emulation can do, since programs of the host may need it, without

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test-conf.c - vtorque.conf: what is read, what is refused, and where values come from. */
+/* tests/unit/test-conf.c - vtorque.conf: what is read, what is refused, and where values come from.
+ */
 #include <string.h>
 
 #include "base/error.h"
@@ -36,17 +37,16 @@ static void test_defaults(void)
 
 static void test_values(void)
 {
-    g_autoptr(VtSettings) settings =
-        parse_good("# a comment\r\n"
-                   "VCPUS_DEFAULT=4   # another\r\n"
-                   "\n"
-                   "  RAM_DEFAULT='2G'\n"
-                   "GUEST_KERNEL=\"/a b\"'/c#'/d//e/\n"
-                   "VM_MOUNTS=( /scratch  '/data one' # here too\n"
-                   "  \"/x\\\"y\" )\n"
-                   "TIMEOUT=\n"
-                   "KILL_GRACE=''\n"
-                   "TMP_SIZE_DEFAULT=1048577K");
+    g_autoptr(VtSettings) settings = parse_good("# a comment\r\n"
+                                                "VCPUS_DEFAULT=4   # another\r\n"
+                                                "\n"
+                                                "  RAM_DEFAULT='2G'\n"
+                                                "GUEST_KERNEL=\"/a b\"'/c#'/d//e/\n"
+                                                "VM_MOUNTS=( /scratch  '/data one' # here too\n"
+                                                "  \"/x\\\"y\" )\n"
+                                                "TIMEOUT=\n"
+                                                "KILL_GRACE=''\n"
+                                                "TMP_SIZE_DEFAULT=1048577K");
     char *const *mounts = vt_settings_get_list(settings, VT_SETTING_VM_MOUNTS);
     g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_VCPUS_DEFAULT), ==, 4);
     g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_RAM_DEFAULT), ==, 2048);
@@ -111,11 +111,13 @@ static const struct {
     {"RAM_DEFAULT=63M\n", "x.conf:1: RAM_DEFAULT '63M': must be 64M to 16T*"},
     {"TIMEOUT=-1\n", "x.conf:1: TIMEOUT '-1': must be *"},
     {"KILL_GRACE=3601\n", "x.conf:1: KILL_GRACE '3601': must be *"},
-    {"IMG_DEFAULT=ubuntu.img\n", "x.conf:1: IMG_DEFAULT 'ubuntu.img': must be host or tiny*not built yet"},
+    {"IMG_DEFAULT=ubuntu.img\n",
+     "x.conf:1: IMG_DEFAULT 'ubuntu.img': must be host or tiny*not built yet"},
     {"GUEST_KERNEL=boot\n", "x.conf:1: GUEST_KERNEL 'boot': must be an absolute path*"},
     {"GUEST_KERNEL=/a/../b\n", "x.conf:1: GUEST_KERNEL '/a/../b': must be an absolute path*"},
     {"VM_MOUNTS=( /a\n b )\n", "x.conf:1: VM_MOUNTS 'b': must be *"},
-    {"DISABLED_HOSTS_LIST='('\n", "x.conf:1: DISABLED_HOSTS_LIST '(': must be a regular expression*"},
+    {"DISABLED_HOSTS_LIST='('\n",
+     "x.conf:1: DISABLED_HOSTS_LIST '(': must be a regular expression*"},
     {"VM_IMG_DIR=/i\n", "x.conf:1: VM_IMG_DIR cannot be set: images with a disk are not built yet"},
     {"TIMEOUT=1\nTIMEOUT=2\n", "x.conf:2: TIMEOUT is already set at x.conf:1"},
     {"TIMEOUT = 1\n", "x.conf:1: must be KEY=VALUE*"},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test-directive.c - #PBS lines as Torque's qsub finds them, and words as a shell cuts them. */
+/* tests/unit/test-directive.c - #PBS lines as Torque's qsub finds them, and words as a shell cuts
+ * them. */
 #include "job/directive.h"
 
 #include <string.h>
@@ -106,9 +107,15 @@ static void test_binary(void)
 static const struct {
     const char *text, *expected; /* NULL: refused */
 } lists[] = {
-    {"A,B=1", "A|B=1"},       {"A=a b,B", "A=a b|B"}, {"A=1\\,2,B", "A=1,2|B"},
-    {"A='1,2',B", "A=1,2|B"}, {",,A,,", "A"},         {"A=\"x\\\"y\"", "A=x\"y"},
-    {"", ""},                 {"A='1", NULL},         {"A=\\", "A=\\"},
+    {"A,B=1", "A|B=1"},
+    {"A=a b,B", "A=a b|B"},
+    {"A=1\\,2,B", "A=1,2|B"},
+    {"A='1,2',B", "A=1,2|B"},
+    {",,A,,", "A"},
+    {"A=\"x\\\"y\"", "A=x\"y"},
+    {"", ""},
+    {"A='1", NULL},
+    {"A=\\", "A=\\"},
 };
 
 static void test_lists(void)

@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test-environment.c - a job's environment: what is in it, and which of two values wins. */
+/* tests/unit/test-environment.c - a job's environment: what is in it, and which of two values wins.
+ */
 #include "job/environment.h"
 
 #include <string.h>
 
 #include "base/error.h"
 
-static char *own[] = {
-    (char *)"HOME=/elsewhere", (char *)"PATH=/own/bin", (char *)"LANG=de_DE.UTF-8",
-    (char *)"LC_TIME=C",       (char *)"TZ=Asia/Tokyo", (char *)"SECRET=1",
-    (char *)"HOSTNAME=login",  (char *)"PBS_JOBID=old", (char *)"X=from -V",
-    (char *)"=strange",        (char *)"alsostrange",   (char *)"EMPTY=",
-    NULL};
+static char *own[] = {(char *)"HOME=/elsewhere",
+                      (char *)"PATH=/own/bin",
+                      (char *)"LANG=de_DE.UTF-8",
+                      (char *)"LC_TIME=C",
+                      (char *)"TZ=Asia/Tokyo",
+                      (char *)"SECRET=1",
+                      (char *)"HOSTNAME=login",
+                      (char *)"PBS_JOBID=old",
+                      (char *)"X=from -V",
+                      (char *)"=strange",
+                      (char *)"alsostrange",
+                      (char *)"EMPTY=",
+                      NULL};
 
 static VtJob job = {
     .id = (char *)"7.n1",
@@ -41,15 +49,34 @@ static void test_plain(void)
     static const struct {
         const char *name, *value;
     } rows[] = {
-        {"HOME", "/home/ann"}, {"USER", "ann"}, {"LOGNAME", "ann"}, {"SHELL", "/bin/bash"},
+        {"HOME", "/home/ann"},
+        {"USER", "ann"},
+        {"LOGNAME", "ann"},
+        {"SHELL", "/bin/bash"},
         {"PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"},
-        {"LANG", "de_DE.UTF-8"}, {"LC_TIME", "C"}, {"TZ", "Asia/Tokyo"}, {"SECRET", NULL},
-        {"HOSTNAME", NULL}, {"PBS_JOBID", "7.n1"}, {"PBS_JOBNAME", "hello"},
-        {"PBS_ENVIRONMENT", "PBS_BATCH"}, {"ENVIRONMENT", "BATCH"}, {"PBS_QUEUE", "local"},
-        {"PBS_NODEFILE", "/run/vtorque/nodefile"}, {"PBS_NP", "3"}, {"PBS_NUM_PPN", "3"},
-        {"PBS_NUM_NODES", "1"}, {"PBS_NODENUM", "0"}, {"PBS_VNODENUM", "0"}, {"PBS_TASKNUM", "1"},
-        {"PBS_WALLTIME", "60"}, {"PBS_O_WORKDIR", "/work"}, {"PBS_O_HOME", "/elsewhere"},
-        {"PBS_O_PATH", "/own/bin"}, {"PBS_O_LANG", "de_DE.UTF-8"}, {"PBS_O_HOST", "n1"},
+        {"LANG", "de_DE.UTF-8"},
+        {"LC_TIME", "C"},
+        {"TZ", "Asia/Tokyo"},
+        {"SECRET", NULL},
+        {"HOSTNAME", NULL},
+        {"PBS_JOBID", "7.n1"},
+        {"PBS_JOBNAME", "hello"},
+        {"PBS_ENVIRONMENT", "PBS_BATCH"},
+        {"ENVIRONMENT", "BATCH"},
+        {"PBS_QUEUE", "local"},
+        {"PBS_NODEFILE", "/run/vtorque/nodefile"},
+        {"PBS_NP", "3"},
+        {"PBS_NUM_PPN", "3"},
+        {"PBS_NUM_NODES", "1"},
+        {"PBS_NODENUM", "0"},
+        {"PBS_VNODENUM", "0"},
+        {"PBS_TASKNUM", "1"},
+        {"PBS_WALLTIME", "60"},
+        {"PBS_O_WORKDIR", "/work"},
+        {"PBS_O_HOME", "/elsewhere"},
+        {"PBS_O_PATH", "/own/bin"},
+        {"PBS_O_LANG", "de_DE.UTF-8"},
+        {"PBS_O_HOST", "n1"},
         {"PBS_O_QUEUE", "local"},
     };
     g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
@@ -65,8 +92,9 @@ static void test_plain(void)
 
 static void test_variables(void)
 {
-    char *variables[] = {(char *)"X=script", (char *)"X=line", (char *)"SECRET", (char *)"NONE",
-                         (char *)"PBS_JOBID=mine", (char *)"HOME=/x", (char *)"A=b=c", NULL};
+    char *variables[] = {
+        (char *)"X=script",       (char *)"X=line",  (char *)"SECRET", (char *)"NONE",
+        (char *)"PBS_JOBID=mine", (char *)"HOME=/x", (char *)"A=b=c",  NULL};
     g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
     g_auto(GStrv) environment = make(true, variables, notes, NULL);
     g_assert_cmpstr(get(environment, "X"), ==, "line");

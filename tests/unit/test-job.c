@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test-job.c - the job document: what is saved is loaded, what is wrong is refused by its key. */
+/* tests/unit/test-job.c - the job document: what is saved is loaded, what is wrong is refused by
+ * its key. */
 #include "job/job.h"
 
 #include <string.h>

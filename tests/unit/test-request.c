@@ -7,7 +7,8 @@
 #include "base/error.h"
 
 static const char *const good[] = {
-    "ram=2G", "ram=512", "ram=65537K", "ram=1GiB,vcpus=2", "img=host", "img=tiny,boot_timeout=5",
+    "ram=2G",           "ram=512",  "ram=65537K",
+    "ram=1GiB,vcpus=2", "img=host", "img=tiny,boot_timeout=5",
     "ram=1G,ram=2G",
 };
 
@@ -31,7 +32,8 @@ static const struct {
     {"vcpus=two", "here: -vm vcpus 'two': *"},
     {"boot_timeout=0", "here: -vm boot_timeout '0': must be a number of seconds from 1 to 86400"},
     {"boot_timeout=86401", "here: -vm boot_timeout *"},
-    {"img=ubuntu.img", "here: -vm img 'ubuntu.img': must be host or tiny; images with a disk are not built yet"},
+    {"img=ubuntu.img",
+     "here: -vm img 'ubuntu.img': must be host or tiny; images with a disk are not built yet"},
     {"img=Host", "here: -vm img 'Host': *"},
     {"RAM=1G", "here: unknown -vm key 'RAM'; there are img, ram, vcpus and boot_timeout"},
     {"cpus=1", "here: unknown -vm key 'cpus'; there are img, ram, vcpus and boot_timeout"},
@@ -80,7 +82,8 @@ static void test_wrong(void)
     vt_request_clear(&request);
 }
 
-/* Option, directive, site, allocation (0: not asked) and what must come out. The machine has 4 cores and 8 GiB. */
+/* Option, directive, site, allocation (0: not asked) and what must come out. The machine has 4
+ * cores and 8 GiB. */
 typedef struct {
     const char *option, *directive, *site;
     guint ppn, mem_mib;
@@ -101,10 +104,13 @@ static const Case cases[] = {
     {"vcpus=5", "", "", 0, 0, 5, 1024, "here: vcpus '5' is more than the 4 cores of this machine*"},
     {"", "", "", 0, 512, 3, 512, "default: ram cut from 1024M to 512M*"},
     {"ram=512M", "", "", 0, 512, 3, 512, NULL},
-    {"ram=513M", "", "", 0, 512, 0, 0, "here: -vm ram '513M': must be at most 512M, which -l mem= allows"},
+    {"ram=513M", "", "", 0, 512, 0, 0,
+     "here: -vm ram '513M': must be at most 512M, which -l mem= allows"},
     {"", "ram=513M", "", 0, 512, 0, 0, "script: -vm ram '513M': must be at most 512M*"},
-    {"ram=9G", "", "", 0, 0, 0, 0, "here: -vm ram '9216M': must be at most 8192M, the memory of this machine"},
-    {"ram=7G", "", "", 0, 0, 3, 7168, "here: ram '7168M' leaves this machine less than HOST_OS_RAM_MB"},
+    {"ram=9G", "", "", 0, 0, 0, 0,
+     "here: -vm ram '9216M': must be at most 8192M, the memory of this machine"},
+    {"ram=7G", "", "", 0, 0, 3, 7168,
+     "here: ram '7168M' leaves this machine less than HOST_OS_RAM_MB"},
     {"", "", "RAM_DEFAULT=7G\n", 0, 0, 3, 6144, "x.conf:1: ram cut from 7168M to 6144M*"},
 };
 
@@ -159,7 +165,8 @@ static void test_origins(void)
     g_autoptr(VtSettings) settings = vt_settings_parse(site, strlen(site), "x.conf", NULL);
     g_assert_true(vt_request_parse(&option, "img=tiny", "command line", NULL));
     g_assert_true(vt_request_parse(&directive, "ram=1G,img=host", "script line 3", NULL));
-    g_assert_true(vt_request_resolve(&option, &directive, settings, &allocation, &shape, notes, NULL));
+    g_assert_true(
+        vt_request_resolve(&option, &directive, settings, &allocation, &shape, notes, NULL));
     g_assert_cmpint(shape.image, ==, VT_IMAGE_TINY);
     g_assert_cmpuint(shape.boot_timeout_s, ==, 7);
     g_assert_cmpstr(shape.origins[VT_REQUEST_IMG], ==, "command line");

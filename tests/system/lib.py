@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the system tests share: TAP, vsub and vmgr, gates, control requests, process tables, what a machine holds."""
+
+import collections
+import concurrent.futures
+import glob
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+SOURCE = os.environ.get("VTORQUE_SOURCE") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("VTORQUE_BUILD") or os.path.join(SOURCE, "build")
+GUEST = os.environ.get("VTORQUE_GUEST") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "guest")
+PROGRAMS = ("vsub", "vmgr", "vtorque-keeper", "vtorque-engine")
+DEADLINE = 60  # seconds that anything may take here; none of them is a measurement
+TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
+MIB = 1 << 20
+PHASES = ("locked", "born", "prepared", "caged", "starting", "booted", "ready", "running", "ending")
+
+
+def equal(got, wanted, what=""):
+    assert got == wanted, f"{what or 'got'} {got!r}, not {wanted!r}"
+
+
+def wait_for(condition, what, seconds=DEADLINE):
+    """The first true value of `condition`, asked again and again."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+# TAP
+
+
+def print_result(number, name, problem):
+    print(f"{'not ok' if problem else 'ok'} {number} - {name}")
+    for line in problem.splitlines():
+        print(f"# {line}")
+    sys.stdout.flush()
+
+
+def attempt(function):
+    """What went wrong, or an empty text."""
+    try:
+        function()
+    except Exception:  # whatever it is, it is the test's result
+        return traceback.format_exc()
+    return ""
+
+
+def run_tests(tests, alone=(), jobs=2):
+    """Runs functions named by their first line of documentation, `jobs` at a time, then those of `alone` one by one.
+    Arguments of the program select tests by a part of their function's name."""
+    chosen = [test for test in (*tests, *alone) if not sys.argv[1:] or any(word in test.__name__ for word in sys.argv[1:])]
+    print(f"1..{len(chosen)}", flush=True)
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = [(test, pool.submit(attempt, test)) for test in chosen if test not in alone]
+        for number, (test, future) in enumerate(futures, 1):
+            problem = future.result()
+            failed += bool(problem)
+            print_result(number, test.__doc__, problem)
+    for number, test in enumerate((test for test in chosen if test in alone), len(futures) + 1):
+        problem = attempt(test)
+        failed += bool(problem)
+        print_result(number, test.__doc__, problem)
+    sys.exit(1 if failed else 0)
+
+
+# Programs
+
+
+Result = collections.namedtuple("Result", "status out err")
+
+
+class User:
+    """Whom programs run as. Root may make one that is not root, for the length of a `with`."""
+
+    def __init__(self, uid=None, name=None, home=None):
+        entry = pwd.getpwuid(os.getuid() if uid is None else uid)
+        self.uid, self.gid, self.name, self.home = entry.pw_uid, entry.pw_gid, entry.pw_name, home or entry.pw_dir
+
+    def prefix(self):
+        if self.uid == os.getuid():
+            return []
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--init-groups"]
+
+    def environment(self):
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": "/bin/sh", "LANG": "C.UTF-8",
+                "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+
+
+class TemporaryUser(User):
+    def __init__(self):
+        self.name = f"vtt{os.getpid()}"
+        self.folder = tempfile.mkdtemp(prefix="vtorque-home-")
+        os.chmod(self.folder, 0o755)
+        subprocess.run(["useradd", "--create-home", "--home-dir", f"{self.folder}/home", "--shell", "/bin/bash", self.name],
+                       check=True, stderr=subprocess.DEVNULL)
+        super().__init__(pwd.getpwnam(self.name).pw_uid)
+        os.chmod(self.home, 0o700)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["userdel", self.name], check=True)
+        shutil.rmtree(self.folder)
+
+
+class Site:
+    """A copy of the programs with a configuration of its own, readable for everybody, and a folder to submit from."""
+
+    def __init__(self, conf="", user=None, guest=None):
+        self.user = user or User()
+        self.folder = tempfile.mkdtemp(prefix="vtorque-site-")
+        os.chmod(self.folder, 0o755)
+        for name in ("bin", "etc", "guest"):
+            os.mkdir(f"{self.folder}/{name}")
+        for name in PROGRAMS:
+            shutil.copy(f"{BUILD}/bin/{name}", f"{self.folder}/bin/{name}")
+        self.bin = f"{self.folder}/bin"
+        self.guest = guest or (f"{self.folder}/guest" if self.user.uid != os.getuid() else GUEST)
+        if not guest and self.guest != GUEST:
+            for name in ("vmlinux", "vmlinuz", "initramfs", "initramfs-tiny"):
+                if os.path.exists(f"{GUEST}/{name}"):
+                    shutil.copyfile(f"{GUEST}/{name}", f"{self.guest}/{name}")
+        self.runtime = self.make_folder("runtime")
+        self.work = self.make_folder("work")
+        with open(f"{self.folder}/etc/vtorque.conf", "w") as file:
+            file.write(f"GUEST_KERNEL={self.guest}\n{conf}\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def make_folder(self, name):
+        path = f"{self.folder}/{name}"
+        os.mkdir(path, 0o700)
+        os.chown(path, self.user.uid, self.user.gid)
+        return path
+
+    def environment(self, **more):
+        return {**os.environ, **self.user.environment(), "XDG_RUNTIME_DIR": self.runtime, **more}
+
+    def run_root(self):
+        """Where the user's run folders are (doc/contracts/run-folder.md)."""
+        return "/run/vtorque/jobs" if self.user.uid == 0 else f"{self.runtime}/vtorque"
+
+    def start(self, *words, program="vsub", through=(), environment=None, **options):
+        """A program under way: a Popen. `through` goes before its path."""
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": self.work, **options}
+        return subprocess.Popen([*self.user.prefix(), *through, f"{self.bin}/{program}", *words],
+                                env=self.environment(**(environment or {})), **options)
+
+    def vsub(self, *words, input=b"", timeout=DEADLINE * 2, **options):
+        """vsub to its end."""
+        process = self.start(*words, stdin=subprocess.PIPE, **options)
+        try:
+            out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"vsub {words} did not end; stdout {out[-500:]!r}, stderr {err[-500:]!r}") from None
+        return Result(process.returncode, out, err)
+
+    def tiny(self, script, *words, **options):
+        """A script on standard input, in the tiny guest."""
+        return self.vsub(*TINY, *words, input=script, **options)
+
+    def vmgr(self, *words):
+        process = self.start(*words, program="vmgr")
+        out, err = process.communicate(timeout=DEADLINE * 2)
+        return Result(process.returncode, out.decode(), err.decode())
+
+    def jobs(self):
+        result = self.vmgr("list", "--json")
+        equal((result.status, result.err), (0, ""), "vmgr list")
+        return json.loads(result.out)
+
+    def control(self, slot, kind, aux=0):
+        """A control request (src/ctl/control.h), not waited for: a connection, open."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(f"{self.run_root()}/{slot}/control")
+        connection.sendall(struct.pack("<IBBH", 0, kind, aux, 0))
+        return connection
+
+
+CTL_FAULT = 146
+FAULT_EXIT, FAULT_HANG, FAULT_PANIC, FAULT_POWEROFF = range(4)
+
+
+class Gate:
+    """Holds a job at a phase (src/ctl/gate.h)."""
+
+    def __init__(self):
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.settimeout(DEADLINE)
+
+    def options(self):
+        """For Site.start()."""
+        return {"pass_fds": [self.theirs.fileno()], "environment": {"VTORQUE_GATE_FD": str(self.theirs.fileno())}}
+
+    def wait(self, phase):
+        """Opens all gates before `phase`, and returns with the job held there."""
+        if self.theirs:
+            self.theirs.close()
+            self.theirs = None
+        while True:
+            byte = self.ours.recv(1)
+            assert byte, f"the job ended before it was {phase}"
+            if byte[0] == PHASES.index(phase):
+                return
+            self.ours.sendall(byte)
+
+    def open(self):
+        self.ours.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.ours.close()
+        if self.theirs:
+            self.theirs.close()
+
+
+class Reader(threading.Thread):
+    """Reads a stream of a process into memory; `wait_text` waits for what is to come."""
+
+    def __init__(self, stream):
+        super().__init__(daemon=True)
+        self.stream, self.data = stream, b""
+        self.start()
+
+    def run(self):
+        while data := os.read(self.stream.fileno(), MIB):
+            self.data += data
+
+    def wait_text(self, text):
+        wait_for(lambda: text in self.data or not self.is_alive(), f"{text!r} (there is {self.data!r})")
+        assert text in self.data, f"no {text!r} in {self.data!r}"
+
+
+# Processes
+
+
+Process = collections.namedtuple("Process", "pid name state parent session start")
+
+
+def read_process(pid):
+    try:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    return Process(int(pid), name, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def processes():
+    """All that live: a zombie whom nobody reaps holds nothing."""
+    found = (read_process(name) for name in os.listdir("/proc") if name.isdigit())
+    return [process for process in found if process and process.state not in "ZX"]
+
+
+def children(pid, table=None):
+    return [process for process in (table or processes()) if process.parent == pid]
+
+
+def is_same(process):
+    """True while that very process lives."""
+    now = read_process(process.pid)
+    return bool(now) and now.start == process.start and now.state not in "ZX"
+
+
+def find_job(vsub):
+    """The processes of a job by role, those that are there, and the list of all. `vsub` is a pid."""
+    table = processes()
+    found = {"vsub": next((process for process in table if process.pid == vsub), None)}
+    found["keeper"] = next(iter(children(vsub, table)), None)
+    found["engine"] = next(iter(children(found["keeper"].pid, table)), None) if found["keeper"] else None
+    for process in children(found["engine"].pid, table) if found["engine"] else ():
+        role = "server" if process.name.startswith("virtiofsd") else "qemu" if process.name.startswith("qemu") else None
+        if role:
+            found[role] = process
+    everyone = [process for process in table if process.pid == vsub or
+                (found["keeper"] and process.session == found["keeper"].pid)]
+    return {role: process for role, process in found.items() if process}, everyone
+
+
+# What a machine holds
+
+
+def mounts():
+    with open("/proc/self/mountinfo") as file:
+        return {line.rstrip("\n") for line in file}
+
+
+def named_sockets():
+    """Sockets with a name that somebody listens on: inode and name."""
+    with open("/proc/net/unix") as file:
+        lines = [line.split() for line in file.readlines()[1:]]
+    return {(line[6], line[7]) for line in lines if len(line) > 7 and int(line[3], 16) & 0x10000}
+
+
+def leaves(uid):
+    """Cgroups that vTorque made for this user's jobs."""
+    return set(glob.glob(f"/sys/fs/cgroup/**/vtorque-{uid}-*", recursive=True))
+
+
+def litter(uid):
+    """Files where programs leave some, by name: the user's, of root only what our programs and theirs would call so."""
+    found = set()
+    for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/run/virtiofsd", "/run/user"):
+        for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+            try:
+                is_ours = entry.stat(follow_symlinks=False).st_uid == uid
+            except FileNotFoundError:
+                continue
+            words = ("vtorque", "qemu", "virtiofs")
+            if is_ours and (uid != 0 or any(word in entry.name for word in words)):
+                found.add(entry.path)
+    return found
+
+
+class Inventory:
+    """All that a job could leave on a machine. Taken before it; `check` says what came to stay."""
+
+    def __init__(self, site):
+        self.site = site
+        self.before = self.take()
+
+    def take(self):
+        root = self.site.run_root()
+        return {"mount": mounts(), "socket": named_sockets(), "leaf": leaves(self.site.user.uid),
+                "device": set(os.listdir("/sys/class/net")), "file": litter(self.site.user.uid),
+                "run folder": set(os.listdir(root)) if os.path.isdir(root) else set()}
+
+    def check(self):
+        """Waits until what is new is gone; what others make meanwhile, and remove, does not count."""
+        now = self.take()
+        new = {kind: now[kind] - self.before[kind] for kind in now}
+
+        def is_gone():
+            now = self.take()
+            return not any(new[kind] & now[kind] for kind in new)
+
+        try:
+            wait_for(is_gone, "")
+        except AssertionError:
+            now = self.take()
+            raise AssertionError(f"left behind: { {kind: names & now[kind] for kind, names in new.items()} }") from None
+
+
+def is_stopped(process):
+    now = read_process(process.pid)
+    return not now or now.state in "TtZX"
+
+
+def strike(process, number):
+    """Sends a signal and waits until it has had its effect."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return
+    if number == signal.SIGKILL:
+        wait_for(lambda: not is_same(process), f"the death of {process}")
+    elif number == signal.SIGSTOP:
+        wait_for(lambda: is_stopped(process), f"the stop of {process}")
