@@ -2,8 +2,9 @@
 /*
  * agent/agent.c - the loop.
  *
- * Theory of operation: each turn waits for the port, dead children and whatever the sessions wait for; takes all whole
- * frames; reaps; lets each session move what it can. At rest only the port and children are looked at.
+ * Theory of operation: each turn waits for the port, dead children and whatever the sessions wait
+ * for; takes all whole frames; reaps; lets each session move what it can. At rest only the port and
+ * children are looked at.
  */
 #include "agent/agent.h"
 

@@ -2,7 +2,8 @@
 /*
  * agent/agent.h - the agent between its start and its end: one thread, one poll.
  *
- * Reads from: the host, which it trusts with everything, but whose frames it checks: a fault of ours must be loud.
+ * Reads from: the host, which it trusts with everything, but whose frames it checks: a fault of
+ * ours must be loud.
  */
 #pragma once
 
@@ -26,6 +27,6 @@ typedef struct {
 /* `agent` is zeroed memory. Takes the port's descriptor. */
 void agent_init(Agent *agent, int port, int child_fd, bool is_init);
 
-/* Greets the host and serves it until one of both is through, which is a failure: the good end is a SHUTDOWN that
- * turns the machine off. What happened was said on the console by then. */
+/* Greets the host and serves it until one of both is through, which is a failure: the good end is a
+ * SHUTDOWN that turns the machine off. What happened was said on the console by then. */
 void agent_run(Agent *agent);

@@ -12,6 +12,7 @@ typedef struct {
 
 /* Opens `path`. Returns 0 or -errno; only after 0 must it be closed. */
 int directory_open(Directory *directory, const char *path);
-/* The next name, "." and ".." left out, valid until the next call; NULL at the end or on an error. */
+/* The next name, "." and ".." left out, valid until the next call; NULL at the end or on an error.
+ */
 const char *directory_next(Directory *directory);
 void directory_close(Directory *directory);

@@ -213,17 +213,13 @@ static bool is_timely(const Agent *agent, WireType type)
 int dispatch_frame(Agent *agent, const WireHeader *header, const uint8_t *payload)
 {
     static const Taker takers[] = {
-        [WIRE_HELLO] = take_hello,       [WIRE_STEP] = take_step,
-        [WIRE_PLAN_END] = take_plan_end, [WIRE_OPEN] = take_open,
-        [WIRE_GROUPS] = take_groups,     [WIRE_WORD] = take_word,
-        [WIRE_LIMIT] = take_limit,       [WIRE_START] = take_start,
-        [WIRE_SIGNAL] = take_signal,     [WIRE_WINSIZE] = take_winsize,
-        [WIRE_DATA] = take_data,         [WIRE_CREDIT] = take_credit,
-        [WIRE_CLOSE] = take_close,       [WIRE_PING] = take_ping,
-        [WIRE_PONG] = take_pong,         [WIRE_REST] = take_rest,
-        [WIRE_RESUME] = take_resume,     [WIRE_SHUTDOWN] = take_shutdown,
-        [WIRE_FAULT] = take_fault,
-        [WIRE_ERROR] = take_error,
+        [WIRE_HELLO] = take_hello,     [WIRE_STEP] = take_step,     [WIRE_PLAN_END] = take_plan_end,
+        [WIRE_OPEN] = take_open,       [WIRE_GROUPS] = take_groups, [WIRE_WORD] = take_word,
+        [WIRE_LIMIT] = take_limit,     [WIRE_START] = take_start,   [WIRE_SIGNAL] = take_signal,
+        [WIRE_WINSIZE] = take_winsize, [WIRE_DATA] = take_data,     [WIRE_CREDIT] = take_credit,
+        [WIRE_CLOSE] = take_close,     [WIRE_PING] = take_ping,     [WIRE_PONG] = take_pong,
+        [WIRE_REST] = take_rest,       [WIRE_RESUME] = take_resume, [WIRE_SHUTDOWN] = take_shutdown,
+        [WIRE_FAULT] = take_fault,     [WIRE_ERROR] = take_error,
     };
 
     if (wire_frame_check(header, payload, WIRE_ENGINE) < 0)

@@ -36,7 +36,8 @@ static pid_t get_parent(const char *pid)
     return end && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : -1;
 }
 
-/* As a subreaper we get the orphans of whom we kill: generation by generation all become children. */
+/* As a subreaper we get the orphans of whom we kill: generation by generation all become children.
+ */
 static void kill_children(void)
 {
     Directory processes;

@@ -26,7 +26,8 @@
 /* From the kernel's start to the port; emulated guests need less than 2 s. */
 enum { PORT_TIMEOUT_MS = 10000 };
 
-/* Children are seen by a descriptor; a pipe without a reader is an errno. Returns the descriptor or -1. */
+/* Children are seen by a descriptor; a pipe without a reader is an errno. Returns the descriptor or
+ * -1. */
 static int take_signals(void)
 {
     sigset_t child;
@@ -63,13 +64,15 @@ static void prepare_service(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
-/* Woken by a job's output, the agent does not push the job off its processor: a program that writes line by line would
- * pay two switches a line, and the agent would send a frame a line. Its children are not meant. */
+/* Woken by a job's output, the agent does not push the job off its processor: a program that writes
+ * line by line would pay two switches a line, and the agent would send a frame a line. Its children
+ * are not meant. */
 static void run_after_writers(void)
 {
     struct sched_param none = {0};
 
-    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none); /* musl's own refuses */
+    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK,
+            &none); /* musl's own refuses */
 }
 
 static void serve(bool is_init)

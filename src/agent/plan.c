@@ -134,7 +134,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* The file is opened anew for each piece: held open, a child forked meanwhile could make its execution fail (ETXTBSY). */
+/* The file is opened anew for each piece: held open, a child forked meanwhile could make its
+ * execution fail (ETXTBSY). */
 static int apply_append(Plan *plan, WireReader *reader)
 {
     auto_fd fd = -1;
@@ -276,11 +277,11 @@ static int apply_link_up(Plan *plan, WireReader *reader)
 int plan_apply(Plan *plan, WireStep step, const uint8_t *payload, size_t size)
 {
     static int (*const appliers[])(Plan *, WireReader *) = {
-        [WIRE_STEP_MKDIR] = apply_mkdir,       [WIRE_STEP_FILE] = apply_file,
-        [WIRE_STEP_APPEND] = apply_append,     [WIRE_STEP_SYMLINK] = apply_symlink,
-        [WIRE_STEP_MOUNT] = apply_mount,       [WIRE_STEP_BIND] = apply_bind,
-        [WIRE_STEP_ROOT] = apply_root,         [WIRE_STEP_HOSTNAME] = apply_hostname,
-        [WIRE_STEP_CLOCK] = apply_clock,       [WIRE_STEP_RANDOM] = apply_random,
+        [WIRE_STEP_MKDIR] = apply_mkdir,     [WIRE_STEP_FILE] = apply_file,
+        [WIRE_STEP_APPEND] = apply_append,   [WIRE_STEP_SYMLINK] = apply_symlink,
+        [WIRE_STEP_MOUNT] = apply_mount,     [WIRE_STEP_BIND] = apply_bind,
+        [WIRE_STEP_ROOT] = apply_root,       [WIRE_STEP_HOSTNAME] = apply_hostname,
+        [WIRE_STEP_CLOCK] = apply_clock,     [WIRE_STEP_RANDOM] = apply_random,
         [WIRE_STEP_LINK_UP] = apply_link_up,
     };
     WireReader reader = wire_reader(payload, size);

@@ -16,5 +16,6 @@ typedef struct {
     char text[4][WIRE_STRING_MAX + 1];
 } Plan;
 
-/* Applies one step, whose payload has passed wire_frame_check(). Returns 0 or -errno; `what` then says what it was. */
+/* Applies one step, whose payload has passed wire_frame_check(). Returns 0 or -errno; `what` then
+ * says what it was. */
 int plan_apply(Plan *plan, WireStep step, const uint8_t *payload, size_t size);

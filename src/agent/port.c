@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* agent/port.c - looks below /sys/class/virtio-ports at each device event until the port has its name. */
+/* agent/port.c - looks below /sys/class/virtio-ports at each device event until the port has its
+ * name. */
 #include "agent/port.h"
 
 #include "agent/directory.h"
@@ -17,13 +18,15 @@
 
 #define PORTS "/sys/class/virtio-ports"
 
-/* An event can be lost (a full socket) or absent (no netlink): look again after this time anyway. */
+/* An event can be lost (a full socket) or absent (no netlink): look again after this time anyway.
+ */
 enum { LOOK_AGAIN_MS = 10 };
 
 int port_events_open(void)
 {
     struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1 /* the kernel's own */};
-    auto_fd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+    auto_fd fd =
+        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
     if (fd < 0 || bind(fd, (const void *)&address, sizeof address) < 0)
         return -1;
@@ -60,7 +63,8 @@ static bool has_our_name(const char *port)
     if (fd < 0)
         return false;
     count = read(fd, name, sizeof name);
-    return count == (ssize_t)sizeof PORT_NAME && memcmp(name, PORT_NAME "\n", sizeof PORT_NAME) == 0;
+    return count == (ssize_t)sizeof PORT_NAME &&
+           memcmp(name, PORT_NAME "\n", sizeof PORT_NAME) == 0;
 }
 
 /* Returns the descriptor, or -errno; -ENOENT: not there yet. */
@@ -84,7 +88,8 @@ static int find_port(void)
     return fd;
 }
 
-/* The port can have its name before it knows that the host's end is open; reading then would give end-of-file. */
+/* The port can have its name before it knows that the host's end is open; reading then would give
+ * end-of-file. */
 static bool has_host(int fd)
 {
     struct pollfd port = {.fd = fd, .events = POLLIN};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* agent/say.h - what must be known even when the port is of no use: a line on the console (or the journal). */
+/* agent/say.h - what must be known even when the port is of no use: a line on the console (or the
+ * journal). */
 #pragma once
 
 #include <stdio.h>

@@ -2,11 +2,12 @@
 /*
  * agent/session.c - the life of a session.
  *
- * Theory of operation: FREE -OPEN-> SETUP -START-> STARTING -(exec seen on the status pipe)-> RUNNING -> FREE.
- * The end begins when the process was reaped, whoever else holds its pipes. What the outputs hold at that moment is
- * still sent, WIRE_TAIL_MAX bytes of each beyond its credit; a process that enlarged its pipe has the rest
- * sent as credit comes. Then, in this order: CLOSE stdout, CLOSE stderr, EXIT, ENDED.
- * Invariants: STARTED goes before the first DATA; nothing goes after ENDED; each output's CLOSE goes once.
+ * Theory of operation: FREE -OPEN-> SETUP -START-> STARTING -(exec seen on the status pipe)->
+ * RUNNING -> FREE. The end begins when the process was reaped, whoever else holds its pipes. What
+ * the outputs hold at that moment is still sent, WIRE_TAIL_MAX bytes of each beyond its credit; a
+ * process that enlarged its pipe has the rest sent as credit comes. Then, in this order: CLOSE
+ * stdout, CLOSE stderr, EXIT, ENDED. Invariants: STARTED goes before the first DATA; nothing goes
+ * after ENDED; each output's CLOSE goes once.
  */
 #include "agent/session.h"
 
@@ -40,8 +41,8 @@ void session_open(Session *session, bool has_terminal)
     session->failure.error = 0;
     session->held_signals = 0;
     for (int i = WIRE_STDOUT; i <= WIRE_STDERR; i++)
-        session->outputs[i] = (Output){
-            .fd = -1, .left = -1, .is_open = i == WIRE_STDOUT || !has_terminal};
+        session->outputs[i] =
+            (Output){.fd = -1, .left = -1, .is_open = i == WIRE_STDOUT || !has_terminal};
 }
 
 void session_start(Session *session, const Setup *setup, Link *link)
@@ -156,7 +157,8 @@ void session_prepare_poll(const Session *session, struct pollfd *polls)
     if (!is_alive(session))
         return;
     polls[POLL_STATUS].fd = session->status_fd;
-    /* An idle pipe is watched for its reader going away. An idle terminal would report its closed end for ever. */
+    /* An idle pipe is watched for its reader going away. An idle terminal would report its closed
+     * end for ever. */
     polls[POLL_STDIN].events = input_wants_write(input) ? POLLOUT : 0;
     if (!input->is_terminal || input_wants_write(input))
         polls[POLL_STDIN].fd = input->fd;

@@ -2,7 +2,8 @@
 /*
  * agent/session.h - one session: a process, its streams and its end.
  *
- * No function blocks on a session's pipe or process. Frames are sent through the Link, which may block on the host.
+ * No function blocks on a session's pipe or process. Frames are sent through the Link, which may
+ * block on the host.
  */
 #pragma once
 
@@ -22,10 +23,10 @@ typedef enum {
 } SessionState;
 
 typedef struct {
-    int fd;           /* non-blocking read end, or -1 */
-    int64_t credit;   /* bytes that the host takes; below 0: into the tail */
-    int64_t left;     /* once the process ended: bytes still to be sent; before: -1 */
-    bool is_open;     /* a CLOSE is still owed to the host */
+    int fd;         /* non-blocking read end, or -1 */
+    int64_t credit; /* bytes that the host takes; below 0: into the tail */
+    int64_t left;   /* once the process ended: bytes still to be sent; before: -1 */
+    bool is_open;   /* a CLOSE is still owed to the host */
 } Output;
 
 typedef struct {
@@ -36,9 +37,9 @@ typedef struct {
     bool is_ending; /* its outputs hold nothing but what they held then */
     pid_t pid;
     int wait_status;
-    int status_fd;           /* of Spawned, or -1 */
-    SpawnFailure failure;    /* error 0: the program was executed */
-    uint64_t held_signals;   /* bit n-1: signal n came before the program ran */
+    int status_fd;         /* of Spawned, or -1 */
+    SpawnFailure failure;  /* error 0: the program was executed */
+    uint64_t held_signals; /* bit n-1: signal n came before the program ran */
     Input input;
     Output outputs[3]; /* [WIRE_STDIN] is not used */
 } Session;
@@ -48,7 +49,8 @@ void session_init(Session *session, uint16_t number);
 /* The host's frames. Each is harmless for a session that is over: it may have crossed ENDED. */
 void session_open(Session *session, bool has_terminal);
 void session_start(Session *session, const Setup *setup, Link *link);
-bool session_take_input(Session *session, const uint8_t *bytes, size_t size); /* false: beyond its window */
+bool session_take_input(Session *session, const uint8_t *bytes,
+                        size_t size); /* false: beyond its window */
 void session_take_credit(Session *session, WireStream stream, uint32_t credit);
 void session_close(Session *session, WireStream stream);
 void session_signal(Session *session, int number);

@@ -25,14 +25,15 @@ typedef struct {
     struct rlimit limits[WIRE_LIMITS_MAX];
     uint32_t limits_set; /* bit n: limits[n] */
     const char *program; /* NULL: argv[0] */
-    char *argv[WIRE_WORDS_MAX + 1], *envp[WIRE_WORDS_MAX + 1]; /* into `arena`, NULL at their ends */
+    char *argv[WIRE_WORDS_MAX + 1],
+        *envp[WIRE_WORDS_MAX + 1]; /* into `arena`, NULL at their ends */
     size_t arg_count, env_count;
     size_t arena_used;
     char arena[WIRE_ARENA_MAX];
 } Setup;
 
-/* Payloads have passed wire_frame_check(). The first begins a setup; the others add to it and return false if
- * it would exceed its limits. */
+/* Payloads have passed wire_frame_check(). The first begins a setup; the others add to it and
+ * return false if it would exceed its limits. */
 void setup_open(Setup *setup, const WireHeader *header, const uint8_t *payload);
 bool setup_add_groups(Setup *setup, const WireHeader *header, const uint8_t *payload);
 bool setup_add_word(Setup *setup, const WireHeader *header, const uint8_t *payload);

@@ -22,7 +22,8 @@ enum { AGENT_FDS_MAX = 256 };
 /* The kernel's fs.nr_open: a higher RLIMIT_NOFILE is refused even to root. */
 enum { OPEN_FILES_MAX = 1024 * 1024 };
 
-/* A pipe's capacity, even where the default differs: what is left in one at the end must fit the tail. */
+/* A pipe's capacity, even where the default differs: what is left in one at the end must fit the
+ * tail. */
 enum { PIPE_SIZE = WIRE_TAIL_MAX };
 
 typedef struct {

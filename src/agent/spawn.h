@@ -15,11 +15,12 @@ typedef struct {
 } SpawnFailure;
 
 typedef struct {
-    pid_t pid; /* leads a session and process group of its own */
-    int status; /* gives a SpawnFailure, or end-of-file once the program runs */
+    pid_t pid;      /* leads a session and process group of its own */
+    int status;     /* gives a SpawnFailure, or end-of-file once the program runs */
     int streams[3]; /* our ends, non-blocking. A terminal: two descriptors of its master, and -1 */
 } Spawned;
 
-/* Starts what `setup` says. Returns false, with `failure` filled, if not even a child could be made. Never blocks:
- * whatever may hang (a directory on a share, the program's file) is the child's. (transfer full) */
+/* Starts what `setup` says. Returns false, with `failure` filled, if not even a child could be
+ * made. Never blocks: whatever may hang (a directory on a share, the program's file) is the
+ * child's. (transfer full) */
 bool spawn_start(const Setup *setup, Spawned *spawned, SpawnFailure *failure);

@@ -20,6 +20,17 @@ static void lose(VtEngine *engine)
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_TERM);
 }
 
+/* What comes after the script's end is nobody's. */
+static bool take_input(VtEngine *engine, const guint8 *payload, gsize size)
+{
+    if (size > engine->input_credit)
+        return false;
+    engine->input_credit -= size;
+    if (engine->state == VT_STATE_RUNNING)
+        vt_channel_send(engine->agent, WIRE_DATA, WIRE_STDIN, payload, size);
+    return true;
+}
+
 static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     bool is_input = header->aux == WIRE_STDIN;
@@ -29,9 +40,7 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
         return false;
     switch (header->type) {
     case WIRE_DATA:
-        if (is_input && engine->state == VT_STATE_RUNNING)
-            vt_channel_send(engine->agent, WIRE_DATA, WIRE_STDIN, payload, header->length);
-        return is_input;
+        return is_input && take_input(engine, payload, header->length);
     case WIRE_CREDIT:
         bytes = wire_get_u32(&reader);
         if (is_input || !wire_reader_done(&reader))

@@ -55,7 +55,7 @@ typedef struct {
     /* From birth (ctl/birth.h). */
     int run, keeper, gate, folder;
     int control; /* the listening socket */
-    VtServer server;
+    VtServer servers[2]; /* of the owner's directories, and of the root */
     VtMachine machine;
 
     VtState state;
@@ -69,6 +69,7 @@ typedef struct {
     GPtrArray *controls;   /* VtControl */
     VtOpening opening;
     VtStream streams[3];   /* index WireStream; [0] is unused */
+    guint64 input_credit;  /* bytes of stdin that the client may still send */
     bool stopping;         /* the session has been told to end */
     CtlReason reason;
     char *message;

@@ -335,10 +335,11 @@ static void take_stream_frame(VtEngine *engine, const WireHeader *header, const 
         ok = is_output && vt_stream_add(engine, header->aux, payload, header->length);
     } else if (header->type == WIRE_CLOSE && is_output) {
         vt_stream_end(engine, header->aux);
-    } else if (header->aux == WIRE_STDIN && engine->client) {
-        wire_get_u32(&reader);
+    } else if (header->aux == WIRE_STDIN) {
+        guint32 credit = header->type == WIRE_CREDIT ? wire_get_u32(&reader) : 0;
         ok = header->type == WIRE_CLOSE || wire_reader_done(&reader);
-        if (ok)
+        engine->input_credit += credit;
+        if (ok && engine->client)
             vt_channel_send(engine->client, header->type, WIRE_STDIN, payload, header->length);
     }
     if (!ok)
@@ -436,10 +437,12 @@ static bool drain(int fd, VtConsole *console)
 
 static void end_by_guest(VtEngine *engine, const char *how)
 {
+    drain(engine->machine.serial, engine->console);
+    g_autofree char *panic = vt_console_find_panic(engine->console);
     if (engine->state == VT_STATE_CLOSING)
         finish(engine);
-    else if (vt_console_has_panic(engine->console))
-        vt_life_fail(engine, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked");
+    else if (panic)
+        vt_life_fail(engine, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked: %s", panic);
     else
         vt_life_fail(engine, CTL_REASON_GUEST_POWEROFF, "the guest %s before the script had ended", how);
 }
@@ -480,8 +483,7 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
         else if (engine->state != VT_STATE_DONE)
             vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how, engine->qmp_failure ? ", its monitor: " : "",
                          engine->qmp_failure ? engine->qmp_failure : "");
-    } else if (pid == engine->server.pid) {
-        engine->server.pid = -1;
+    } else if (pid == engine->servers[0].pid || pid == engine->servers[1].pid) {
         /* It ends in good order only because QEMU has left it: QEMU's own end tells more. */
         bool is_left = WIFEXITED(status) && WEXITSTATUS(status) == 0;
         if (engine->state != VT_STATE_DONE && !is_left)
@@ -493,7 +495,8 @@ static void drain_all(VtEngine *engine)
 {
     drain(engine->machine.serial, engine->console);
     drain(engine->machine.log, engine->qemu_log);
-    drain(engine->server.log, engine->server_log);
+    for (int i = 0; i < 2; i++)
+        drain(engine->servers[i].log, engine->server_log);
 }
 
 static gboolean on_sigchld(gint fd, GIOCondition condition, gpointer data)
@@ -526,8 +529,10 @@ static gboolean on_keeper_gone(gint fd, GIOCondition condition, gpointer data)
 
 static void watch_consoles(VtEngine *engine)
 {
-    const int fds[] = {engine->machine.serial, engine->machine.log, engine->server.log};
+    const int fds[] = {engine->machine.serial, engine->machine.log, engine->servers[0].log, engine->servers[1].log};
     for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
+        if (fds[i] < 0)
+            continue;
         g_unix_set_fd_nonblocking(fds[i], TRUE, NULL);
         g_unix_fd_add(fds[i], G_IO_IN | G_IO_HUP | G_IO_ERR, on_console, engine);
     }

@@ -51,7 +51,7 @@ static void engine_init(VtEngine *engine, int slot)
         .gate = fstat(ENGINE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode) ? ENGINE_FD_GATE : -1,
         .folder = ENGINE_FD_FOLDER,
         .control = -1,
-        .server = VT_SERVER_NONE,
+        .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
         .machine = VT_MACHINE_NONE,
         .console = vt_console_new(),
         .qemu_log = vt_console_new(),

@@ -75,7 +75,11 @@ static bool start_helpers(VtEngine *engine, GError **error)
 {
     if (unshare(CLONE_NEWNET) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the job's network namespace");
-    return vt_server_start(engine->plan, &engine->job->owner, &engine->server, error);
+    for (int is_root = 0; is_root < 2; is_root++)
+        if (vt_plan_has_share(engine->plan, is_root) &&
+            !vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root], error))
+            return false;
+    return true;
 }
 
 static bool enter_cage(VtEngine *engine, GError **error)
@@ -97,7 +101,8 @@ static bool drop(VtEngine *engine, GError **error)
 
 static bool start_machine(VtEngine *engine, GError **error)
 {
-    return vt_machine_start(engine->plan, vt_fd_steal(&engine->server.socket), &engine->machine, error);
+    return vt_machine_start(engine->plan, vt_fd_steal(&engine->servers[0].socket), vt_fd_steal(&engine->servers[1].socket),
+                            &engine->machine, error);
 }
 
 bool vt_stages_run(VtEngine *engine, GError **error)

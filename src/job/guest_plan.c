@@ -3,12 +3,15 @@
  * job/guest_plan.c - the steps that make a guest of a booted initramfs.
  *
  * Theory of operation: the order is what makes it work.
- *   1 self    randomness before anything that could use it, clock, names, loopback
- *   2 run     /run is limited in size; our own files go there, where a change of root takes them
- * along 3 share   the job's one share, in a directory that only root enters 4 root    img=host: its
- * first directory, read-only, becomes the root. From here on links in paths mean what they mean on
- * the host 5 own     tmpfs where a program must be able to write 6 shares  the owner's directories,
- * at their own paths 7 etc     last, since a share may hold /etc
+ *
+ *   1 self     randomness before anything that could use it, clock, names, loopback
+ *   2 run      /run is limited in size; our own files go there, where a change of root takes them along
+ *   3 private  the shares, in a directory that only root enters
+ *   4 root     img=host: the host's root, read-only, becomes the guest's. From here on links in paths mean what
+ *              they mean on the host
+ *   5 own      tmpfs where a program must be able to write
+ *   6 shares   the owner's directories, at their own paths
+ *   7 etc      last, since a share may hold /etc
  */
 #include "job/guest_plan.h"
 
@@ -151,15 +154,28 @@ static void add_run(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
     add_file(steps, VT_GUEST_NODEFILE, nodefile);
 }
 
-/* Below the private directory the share's flat tree stays out of the owner's sight, but in reach of
+/* Below the private directory the shares' flat trees stay out of the owner's sight, but in reach of
  * later steps. */
-static void add_share(GPtrArray *steps)
+static void add_private(GPtrArray *steps, const VtPlan *plan)
 {
-    g_autofree char *private_dir = g_path_get_dirname(VT_GUEST_SHARE);
+    const char *const tags[] = {VT_FILES_TAG, VT_ROOT_TAG};
 
-    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0700, private_dir);
-    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, VT_GUEST_SHARE);
-    add_mount(steps, MS_NOSUID | MS_NODEV, "virtiofs", VT_SHARE_TAG, VT_GUEST_SHARE, "");
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0700, VT_GUEST_PRIVATE);
+    for (guint is_root = 0; is_root < G_N_ELEMENTS(tags); is_root++) {
+        g_autofree char *place = g_build_filename(VT_GUEST_PRIVATE, tags[is_root], NULL);
+
+        if (!vt_plan_has_share(plan, is_root))
+            continue;
+        add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, place);
+        add_mount(steps, MS_NOSUID | MS_NODEV | (is_root ? MS_RDONLY : 0), "virtiofs", tags[is_root], place,
+                  "");
+    }
+}
+
+/* Where the guest finds share `index`. (transfer full) */
+static char *share_source(const VtShare *share, guint index)
+{
+    return g_strdup_printf("%s/%s/%u", VT_GUEST_PRIVATE, share->is_root ? VT_ROOT_TAG : VT_FILES_TAG, index);
 }
 
 /* True where the guest has a file system of its own, on which a host's directory must be made. */
@@ -177,7 +193,7 @@ static void add_shares(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
 {
     for (guint i = 0; i < plan->shares->len; i++) {
         const VtShare *share = g_ptr_array_index(plan->shares, i);
-        g_autofree char *source = g_strdup_printf("%s/%u", VT_GUEST_SHARE, i);
+        g_autofree char *source = share_source(share, i);
 
         if (share->is_root)
             continue;
@@ -191,7 +207,7 @@ static void add_root(GPtrArray *steps, const VtPlan *plan)
 {
     for (guint i = 0; i < plan->shares->len; i++) {
         const VtShare *share = g_ptr_array_index(plan->shares, i);
-        g_autofree char *source = g_strdup_printf("%s/%u", VT_GUEST_SHARE, i);
+        g_autofree char *source = share_source(share, i);
 
         if (!share->is_root)
             continue;
@@ -230,8 +246,7 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
     add_string(steps, WIRE_STEP_HOSTNAME, plan->vm_name);
     add_string(steps, WIRE_STEP_LINK_UP, "lo");
     add_run(steps, job, plan);
-    if (plan->shares->len > 0)
-        add_share(steps);
+    add_private(steps, plan);
     add_root(steps, plan);
     add_tmpfs(steps, job, 0, "/tmp", 01777);
     add_tmpfs(steps, job, 0, "/var/tmp", 01777);

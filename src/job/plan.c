@@ -126,6 +126,14 @@ VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file)
     return plan;
 }
 
+bool vt_plan_has_share(const VtPlan *plan, bool is_root)
+{
+    for (guint i = 0; i < plan->shares->len; i++)
+        if (((const VtShare *)g_ptr_array_index(plan->shares, i))->is_root == is_root)
+            return true;
+    return false;
+}
+
 char *vt_plan_explain(const VtPlan *plan)
 {
     GString *out = g_string_new(NULL);

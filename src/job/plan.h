@@ -13,9 +13,12 @@
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
 #define VT_SLOTS_MAX 256u       /* slots of a node */
-#define VT_SHARE_TAG "vtorque"  /* mount tag of the job's one share */
+/* Mount tags of the two shares. The root is only read, so a guest may keep what it has read (which makes programs start
+ * several times faster); what the owner writes to must be looked at again each time it is opened. */
+#define VT_FILES_TAG "vtorque"
+#define VT_ROOT_TAG "vtorque-root"
 
-/* A directory of the host that the guest gets: bound at /<index> of the share. */
+/* A directory of the host that the guest gets: bound at /<index> of its share. */
 typedef struct {
     char *path;   /* absolute, the same on host and guest */
     bool is_root; /* the host's root: becomes the guest's, read-only */
@@ -39,6 +42,9 @@ typedef struct {
  * kernel in job->kernel_dir ("vmlinux" or "vmlinuz"). (transfer full); cannot fail for a job that
  * vt_job_load() took. */
 VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file);
+/* True if the plan has a root to share, or (`is_root` false) any writable directory. */
+bool vt_plan_has_share(const VtPlan *plan, bool is_root);
+
 /* The plan as text for people: one "key: value" a line, the shares below each other. (transfer
  * full) */
 char *vt_plan_explain(const VtPlan *plan);

@@ -56,10 +56,10 @@ static bool is_for_another(const VtOwner *owner)
     return geteuid() == 0 && owner->uid != 0;
 }
 
-static GArray *open_sources(const VtPlan *plan, const VtOwner *owner, GError **error)
+static GArray *open_sources(const VtPlan *plan, bool is_root, const VtOwner *owner, GError **error)
 {
     if (!is_for_another(owner))
-        return vt_tree_open(plan, error);
+        return vt_tree_open(plan, is_root, error);
     /* Only the look-up of the paths is the owner's: fsuid leaves the right to mount alone. */
     if (setgroups(owner->n_groups, owner->groups) < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's groups");
@@ -67,7 +67,7 @@ static GArray *open_sources(const VtPlan *plan, const VtOwner *owner, GError **e
     }
     setfsgid(owner->gid);
     setfsuid(owner->uid);
-    GArray *sources = vt_tree_open(plan, error);
+    GArray *sources = vt_tree_open(plan, is_root, error);
     setfsuid(0);
     setfsgid(0);
     return sources;
@@ -141,11 +141,11 @@ static bool place_descriptors(const Start *start, GError **error)
     return true;
 }
 
-static bool exec_server(const VtPlan *plan, const VtOwner *owner, const Start *start, GError **error)
+static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, const Start *start, GError **error)
 {
     if (unshare(CLONE_NEWNS) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's mounts");
-    g_autoptr(GArray) sources = open_sources(plan, owner, error);
+    g_autoptr(GArray) sources = open_sources(plan, is_root, owner, error);
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;
     if (is_for_another(owner) && !become_owner(owner, start->ids[1], error))
@@ -158,14 +158,14 @@ static bool exec_server(const VtPlan *plan, const VtOwner *owner, const Start *s
         return false;
     const char *const argv[] = {"virtiofsd", "--fd=" G_STRINGIFY(SERVER_FD), "--rlimit-nofile=0", "-o",
                           "source=" VT_TREE_PLACE, "-o", "sandbox=chroot", "-o", "log_level=err", "-o", "xattr",
-                          "-o", "posix_acl", "-o", "cache=auto", NULL};
+                          "-o", "posix_acl", "-o", is_root ? "cache=always" : "cache=auto", NULL};
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     execve(SERVER_PROGRAM, (char *const *)argv, (char *const *)envp);
     return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot execute '%s'", SERVER_PROGRAM);
 }
 
 /* The child. Never returns. */
-static void run_server(const VtPlan *plan, const VtOwner *owner, Start *start)
+static void run_server(const VtPlan *plan, bool is_root, const VtOwner *owner, Start *start)
 {
     g_autoptr(GError) error = NULL;
     sigset_t batch;
@@ -176,7 +176,7 @@ static void run_server(const VtPlan *plan, const VtOwner *owner, Start *start)
     for (gsize i = 0; i < G_N_ELEMENTS(ignored); i++)
         signal(ignored[i], SIG_IGN);
     int report = fcntl(start->report[1], F_DUPFD_CLOEXEC, 80);
-    exec_server(plan, owner, start, &error);
+    exec_server(plan, is_root, owner, start, &error);
     (void)!write(report, error->message, MIN(strlen(error->message), ERROR_TEXT_MAX));
     _exit(VT_EXIT_FAILED);
 }
@@ -218,7 +218,7 @@ static bool connect_pair(int *listener, int *connection, GError **error)
     return true;
 }
 
-bool vt_server_start(const VtPlan *plan, const VtOwner *owner, VtServer *server, GError **error)
+bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtServer *server, GError **error)
 {
     __attribute__((cleanup(start_clear))) Start start = START_NONE;
     vt_autofd connection = -1, log = -1;
@@ -234,7 +234,7 @@ bool vt_server_start(const VtPlan *plan, const VtOwner *owner, VtServer *server,
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the file server");
     if (pid == 0)
-        run_server(plan, owner, &start);
+        run_server(plan, is_root, owner, &start);
     /* A child that failed is reaped with all others, by the engine's end. */
     if (!wait_for_exec(pid, owner, &start, error))
         return false;

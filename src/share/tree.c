@@ -97,6 +97,9 @@ static bool bind_share(const VtShare *share, int source, guint index, GError **e
     /* With all that is mounted below: a user namespace may not do otherwise, and a home has mounts of its own. */
     if (mount(link, target, NULL, MS_BIND | MS_REC, NULL) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot share '%s'", share->path);
+    /* What the host mounts there later (a /proc, a disk) must not come through. */
+    if (mount(NULL, target, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'", share->path);
     return !share->is_root || trim_root(target, error);
 }
 
@@ -105,14 +108,15 @@ static void close_sources(gpointer data)
     vt_fd_clear(data);
 }
 
-GArray *vt_tree_open(const VtPlan *plan, GError **error)
+GArray *vt_tree_open(const VtPlan *plan, bool is_root, GError **error)
 {
     g_autoptr(GArray) sources = g_array_new(FALSE, FALSE, sizeof(int));
     g_array_set_clear_func(sources, close_sources);
     for (guint i = 0; i < plan->shares->len; i++) {
         const VtShare *share = g_ptr_array_index(plan->shares, i);
-        int fd = open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
+        bool wanted = share->is_root == is_root;
+        int fd = wanted ? open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (wanted && fd < 0) {
             vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot share '%s'", share->path);
             return NULL;
         }
@@ -125,8 +129,10 @@ bool vt_tree_build(const VtPlan *plan, const GArray *sources, GError **error)
 {
     if (mount("tmpfs", VT_TREE_PLACE, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,mode=755") < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount the share's tree");
-    for (guint i = 0; i < plan->shares->len; i++)
-        if (!bind_share(g_ptr_array_index(plan->shares, i), g_array_index(sources, int, i), i, error))
+    for (guint i = 0; i < plan->shares->len; i++) {
+        int source = g_array_index(sources, int, i);
+        if (source >= 0 && !bind_share(g_ptr_array_index(plan->shares, i), source, i, error))
             return false;
+    }
     return vt_cage_mount_read_only(VT_TREE_PLACE, error);
 }

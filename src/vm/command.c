@@ -79,6 +79,12 @@ static void add_devices(GStrvBuilder *argv, const VtMachineFds *fds)
     add(argv, "-device", "virtserialport,chardev=agent,name=" VT_AGENT_PORT);
 }
 
+static void add_share(GStrvBuilder *argv, const char *id, int fd, const char *tag)
+{
+    addf(argv, "-chardev", "socket,id=%s,fd=%d", id, fd);
+    addf(argv, "-device", "vhost-user-fs-pci,chardev=%s,tag=%s", id, tag);
+}
+
 GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds)
 {
     g_autoptr(GStrvBuilder) argv = g_strv_builder_new();
@@ -87,10 +93,10 @@ GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *f
     add_machine(argv, plan);
     add_kernel(argv, plan);
     add_devices(argv, fds);
-    if (plan->shares->len > 0) {
-        addf(argv, "-chardev", "socket,id=share,fd=%d", fds->share);
-        add(argv, "-device", "vhost-user-fs-pci,chardev=share,tag=" VT_SHARE_TAG);
-    }
+    if (vt_plan_has_share(plan, true))
+        add_share(argv, "root", fds->root, VT_ROOT_TAG);
+    if (vt_plan_has_share(plan, false))
+        add_share(argv, "files", fds->files, VT_FILES_TAG);
     return g_strv_builder_end(argv);
 }
 

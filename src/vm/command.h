@@ -20,7 +20,8 @@ typedef struct {
     int qmp;    /* the monitor */
     int serial; /* the serial console */
     int agent;  /* the virtio-serial port VT_AGENT_PORT */
-    int share;  /* connected to the file server */
+    int files;  /* connected to the server of the owner's directories */
+    int root;   /* connected to the server of the root; not used where the plan has none */
 } VtMachineFds;
 
 /* argv of QEMU, argv[0] being the program's path `qemu`. The guest starts at once; its end, of

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define LINE_MAX_CHARS 200
-#define PANIC "Kernel panic - not syncing"
+#define PANIC "Kernel panic - not syncing: "
 
 struct VtConsole {
     gsize used; /* at most VT_CONSOLE_SIZE */
@@ -116,9 +116,14 @@ char *vt_console_tail(const VtConsole *console, guint lines, const char *prefix)
     return g_string_free(tail, FALSE);
 }
 
-gboolean vt_console_has_panic(const VtConsole *console)
+char *vt_console_find_panic(const VtConsole *console)
 {
-    g_autofree char *text = straighten(console);
+    g_autoptr(GPtrArray) lines = printable_lines(console);
 
-    return memmem(text, console->used, PANIC, strlen(PANIC)) != NULL;
+    for (guint i = 0; i < lines->len; i++) {
+        const char *panic = strstr(g_ptr_array_index(lines, i), PANIC);
+        if (panic)
+            return g_strdup(panic + strlen(PANIC));
+    }
+    return NULL;
 }

@@ -15,16 +15,16 @@
 #include "vm/command.h"
 
 /* The numbers of QEMU's ends, in its process. */
-static const VtMachineFds qemu_fds = {.qmp = 3, .serial = 4, .agent = 5, .share = 6};
-#define QEMU_FDS_END 7
+static const VtMachineFds qemu_fds = {.qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7};
+#define QEMU_FDS_END 8
 
 /* Both ends of each line to QEMU; index 0 is ours. */
 typedef struct {
     int qmp[2], serial[2], agent[2], log[2];
-    int share;
+    int files, root;
 } Lines;
 
-#define LINES_NONE ((Lines){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1})
+#define LINES_NONE ((Lines){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1})
 
 static void lines_clear(Lines *lines)
 {
@@ -34,7 +34,8 @@ static void lines_clear(Lines *lines)
         vt_fd_clear(&lines->agent[i]);
         vt_fd_clear(&lines->log[i]);
     }
-    vt_fd_clear(&lines->share);
+    vt_fd_clear(&lines->files);
+    vt_fd_clear(&lines->root);
 }
 
 static bool open_lines(Lines *lines, GError **error)
@@ -51,8 +52,9 @@ static bool open_lines(Lines *lines, GError **error)
 /* The child. Never returns. */
 static void run_qemu(const Lines *lines, char *const argv[])
 {
-    const int moved[] = {lines->qmp[1], lines->serial[1], lines->agent[1], lines->share, lines->log[1]};
-    const int targets[] = {qemu_fds.qmp, qemu_fds.serial, qemu_fds.agent, qemu_fds.share, STDERR_FILENO};
+    const int moved[] = {lines->qmp[1], lines->serial[1], lines->agent[1],
+                         lines->log[1], lines->files,     lines->root};
+    const int targets[] = {qemu_fds.qmp, qemu_fds.serial, qemu_fds.agent, STDERR_FILENO, qemu_fds.files, qemu_fds.root};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;
@@ -64,9 +66,9 @@ static void run_qemu(const Lines *lines, char *const argv[])
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* First out of each other's way, then to their places. */
     for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
-        lifted[i] = fcntl(moved[i], F_DUPFD_CLOEXEC, 64);
+        lifted[i] = moved[i] < 0 ? -1 : fcntl(moved[i], F_DUPFD_CLOEXEC, 64);
     for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
-        if (lifted[i] < 0 || dup2(lifted[i], targets[i]) < 0)
+        if (moved[i] >= 0 && dup2(lifted[i], targets[i]) < 0)
             _exit(VT_EXIT_FAILED);
     syscall(SYS_close_range, QEMU_FDS_END, ~0u, 0);
     execve(argv[0], argv, (char *const *)envp);
@@ -74,10 +76,11 @@ static void run_qemu(const Lines *lines, char *const argv[])
     _exit(VT_EXIT_FAILED);
 }
 
-bool vt_machine_start(const VtPlan *plan, int share, VtMachine *machine, GError **error)
+bool vt_machine_start(const VtPlan *plan, int files, int root, VtMachine *machine, GError **error)
 {
     __attribute__((cleanup(lines_clear))) Lines lines = LINES_NONE;
-    lines.share = share;
+    lines.files = files;
+    lines.root = root;
     if (!open_lines(&lines, error))
         return false;
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &qemu_fds);

@@ -7,8 +7,9 @@
 
 enum { FROM_ENGINE = 1 << WIRE_ENGINE, FROM_AGENT = 1 << WIRE_AGENT, FROM_BOTH = 3 };
 
-/* A payload's shape, a letter a field: y u8 reason of a CLOSE, h u16, u u32, q u64, s string; and as the last:
- * b any bytes, B at least one byte, w a word, g group ids, r random bytes, * whatever a newer peer adds. */
+/* A payload's shape, a letter a field: y u8 reason of a CLOSE, h u16, u u32, q u64, s string; and
+ * as the last: b any bytes, B at least one byte, w a word, g group ids, r random bytes, * whatever
+ * a newer peer adds. */
 typedef struct {
     const char *name;
     const char *shape;
@@ -46,10 +47,10 @@ static const FrameRule frame_rules[] = {
 };
 
 static const char *const step_shapes[] = {
-    [WIRE_STEP_MKDIR] = "uuus",   [WIRE_STEP_FILE] = "uuus",   [WIRE_STEP_APPEND] = "b",
-    [WIRE_STEP_SYMLINK] = "ss",   [WIRE_STEP_MOUNT] = "qssss", [WIRE_STEP_BIND] = "qss",
-    [WIRE_STEP_ROOT] = "s",       [WIRE_STEP_HOSTNAME] = "s",  [WIRE_STEP_CLOCK] = "qu",
-    [WIRE_STEP_RANDOM] = "r",     [WIRE_STEP_LINK_UP] = "s",
+    [WIRE_STEP_MKDIR] = "uuus", [WIRE_STEP_FILE] = "uuus",   [WIRE_STEP_APPEND] = "b",
+    [WIRE_STEP_SYMLINK] = "ss", [WIRE_STEP_MOUNT] = "qssss", [WIRE_STEP_BIND] = "qss",
+    [WIRE_STEP_ROOT] = "s",     [WIRE_STEP_HOSTNAME] = "s",  [WIRE_STEP_CLOCK] = "qu",
+    [WIRE_STEP_RANDOM] = "r",   [WIRE_STEP_LINK_UP] = "s",
 };
 
 static const FrameRule *find_rule(unsigned type)
@@ -99,7 +100,8 @@ static void skip_rest(WireReader *reader, char field)
     if (field == 'B')
         reader->ok = reader->ok && left > 0;
     else if (field == 'w')
-        reader->ok = reader->ok && left <= WIRE_WORD_MAX && !(left && memchr(reader->at, '\0', left));
+        reader->ok =
+            reader->ok && left <= WIRE_WORD_MAX && !(left && memchr(reader->at, '\0', left));
     else if (field == 'g')
         reader->ok = reader->ok && left % 4 == 0 && left / 4 <= WIRE_GROUPS_MAX;
     else if (field == 'r')

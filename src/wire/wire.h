@@ -2,8 +2,9 @@
 /*
  * wire/wire.h - the protocol between host and guest: constants and a pure codec.
  *
- * doc/contracts/wire.md is the specification; this header names what it defines.
- * Libc only: linked by engine and agent. Nothing here reads, writes or allocates.
+ * doc/contracts/wire.md is the specification; this header names what it defines. What a frame of
+ * each type may look like is checked by wire/frame.h. Libc only: linked by engine and agent.
+ * Nothing here reads, writes or allocates.
  *
  * Trusts: nothing. Every length is checked before the bytes behind it are looked at.
  */
@@ -13,88 +14,114 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 1       /* what this release speaks; it also speaks WIRE_VERSION_MIN */
+#define WIRE_VERSION 1 /* what this release speaks, down to WIRE_VERSION_MIN */
 #define WIRE_VERSION_MIN 1
 #define WIRE_MAGIC 0x78577476u /* "vtWx" */
 
 #define WIRE_HEADER_SIZE 8
-#define WIRE_PAYLOAD_MAX 65536 /* bytes in one frame; a pipe's capacity, so that one read fills one */
+#define WIRE_PAYLOAD_MAX 65536 /* bytes in one frame; a pipe's capacity: one read fills one */
 #define WIRE_SESSIONS_MAX 32   /* sessions 0 .. 31; session 0 is the job */
 #define WIRE_STRING_MAX 4095   /* bytes of a path or name, as PATH_MAX less its NUL */
 #define WIRE_WORD_MAX 65535    /* bytes of one argument or environment entry */
 #define WIRE_WORDS_MAX 4096    /* arguments and environment entries of one session */
 #define WIRE_ARENA_MAX 1048576 /* bytes of all of them, each with its NUL */
 #define WIRE_GROUPS_MAX 1024   /* supplementary groups of one session */
-#define WIRE_INPUT_WINDOW 65536    /* bytes of stdin that the agent takes without having passed them on */
-#define WIRE_TAIL_MAX 65536    /* bytes of each output stream that may exceed its credit once the process ended */
-#define WIRE_RANDOM_MAX 512    /* bytes of one RANDOM step */
 #define WIRE_LIMITS_MAX 16     /* RLIMIT_* numbers 0 .. 15 */
 #define WIRE_SIGNAL_MAX 64
+#define WIRE_RANDOM_MAX 512     /* bytes of one RANDOM step */
+#define WIRE_INPUT_WINDOW 65536 /* bytes of stdin that the agent holds at most */
+#define WIRE_TAIL_MAX 65536 /* bytes of each output beyond its credit, after the process's end */
 
-/* A frame: u32 length of the payload, u8 type, u8 aux, u16 session; then the payload. Little-endian.
- * `aux` is the stream, the signal or the kind, as the type says; 0 elsewhere. */
+/* A frame: u32 length of the payload, u8 type, u8 aux, u16 session; then the payload.
+ * Little-endian. `aux` is the stream, the signal or the kind, as the type says; 0 elsewhere. */
 typedef enum {
-    /* Both ways, before anything else. Payload: u32 magic, u16 lowest, u16 highest version,
-     * agent: string kernel release. */
+    /* Both ways, before anything else: the agent's first. Payload: u32 magic, u16 lowest, u16
+     * highest version; agent: string kernel release. */
     WIRE_HELLO = 1,
-    /* Engine to agent: the guest plan, one step a frame, applied as it comes (aux = WireStep). After READY more
-     * steps may follow (a script that arrives late), ended by another PLAN_END and answered by another READY. */
+    /* Engine: the guest plan, one step a frame, applied as it comes; aux = WireStep. After READY
+     * more may follow (a script that arrives late), ended by another PLAN_END, answered by another
+     * READY. */
     WIRE_STEP = 2,
     WIRE_PLAN_END = 3,  /* engine: no more steps */
     WIRE_READY = 4,     /* agent: all steps done */
-    WIRE_STEP_FAIL = 5, /* agent: u32 index of the step, u32 errno, string what; nothing more is applied */
+    WIRE_STEP_FAIL = 5, /* agent: u32 index of the step, u32 errno, string what. The plan is over */
 
     /* Sessions, engine to agent. The order is OPEN, (GROUPS WORD LIMIT)*, START. */
-    WIRE_OPEN = 16,    /* aux = WIRE_OPEN_*; u32 uid, u32 gid, u32 umask, u16 rows, u16 cols, string cwd */
-    WIRE_GROUPS = 17,  /* u32 gid ... */
-    WIRE_WORD = 18,    /* aux = WireWordKind; the bytes, no NUL */
-    WIRE_LIMIT = 19,   /* aux = RLIMIT_* number; u64 soft, u64 hard; UINT64_MAX = unlimited */
+    WIRE_OPEN = 16,   /* aux = WIRE_OPEN_*; u32 uid, gid, umask, u16 rows, columns, string cwd */
+    WIRE_GROUPS = 17, /* u32 gid ... */
+    WIRE_WORD = 18,   /* aux = WireWordKind; the bytes, no NUL */
+    WIRE_LIMIT = 19,  /* aux = RLIMIT_* number; u64 soft, u64 hard; UINT64_MAX = unlimited */
     WIRE_START = 20,
-    WIRE_SIGNAL = 21,  /* aux = signal number: to the session's process group (pty: its foreground group) */
-    WIRE_WINSIZE = 22, /* u16 rows, u16 cols */
+    WIRE_SIGNAL = 21,  /* aux = number: to the process group of the session (of its terminal) */
+    WIRE_WINSIZE = 22, /* u16 rows, u16 columns */
     /* Agent to engine. */
     WIRE_STARTED = 32, /* u32 pid in the guest */
     WIRE_EXIT = 33,    /* aux = WireExitKind; u32 value, string what. The process has ended. */
-    WIRE_ENDED = 34,   /* all streams closed, nothing more comes for this session; its number is free */
+    WIRE_ENDED = 34,   /* nothing more comes for this session; its number is free */
     /* Both ways. */
     WIRE_DATA = 48,   /* aux = WireStream; bytes, at most what CREDIT allows */
-    WIRE_CREDIT = 49, /* aux = WireStream; u32 further bytes that the sender of this frame will take */
-    WIRE_CLOSE = 50,  /* aux = WireStream; u8 WireCloseReason. From the writer: no more data. From the reader: send none. */
+    WIRE_CREDIT = 49, /* aux = WireStream; u32 further bytes that its sender will take */
+    WIRE_CLOSE = 50,  /* aux = WireStream; u8 WireCloseReason. Writer: no more. Reader: send none */
 
     WIRE_PING = 64,     /* u64 token, either way */
     WIRE_PONG = 65,     /* the same token */
     WIRE_REST = 66,     /* engine: bring all sessions to rest before a freeze */
-    WIRE_RESTED = 67,   /* agent: no byte is under way any more; it sends nothing until WIRE_RESUME */
+    WIRE_RESTED = 67,   /* agent: no byte is under way; it sends nothing until RESUME */
     WIRE_RESUME = 68,   /* engine */
-    WIRE_SHUTDOWN = 69, /* engine: kill what is left of all sessions, sync, answer, then aux = WireShutdown */
-    WIRE_BYE = 70,      /* agent: synced */
+    WIRE_SHUTDOWN = 69, /* engine: end all sessions, sync, answer; aux = WireShutdown */
+    WIRE_BYE = 70,      /* agent: synced, all sessions are over */
     WIRE_FAULT = 71,    /* engine, for tests of our own: aux = WireFault */
     WIRE_ERROR = 72,    /* either: u32 WireError, string; the sender then stops talking */
 } WireType;
 
 typedef enum { WIRE_STDIN = 0, WIRE_STDOUT = 1, WIRE_STDERR = 2 } WireStream;
-/* PROGRAM: path of what is executed (never searched for); without it, the first ARG is that too. */
+
+/* PROGRAM: path of what is executed, never searched for; without it the first ARG is that too. */
 typedef enum { WIRE_WORD_ARG = 0, WIRE_WORD_ENV = 1, WIRE_WORD_PROGRAM = 2 } WireWordKind;
-typedef enum { WIRE_EXIT_STATUS = 0, WIRE_EXIT_SIGNAL = 1, WIRE_EXIT_FAILED = 2 /* value = errno */ } WireExitKind;
+
+typedef enum {
+    WIRE_EXIT_STATUS = 0,
+    WIRE_EXIT_SIGNAL = 1,
+    WIRE_EXIT_FAILED = 2, /* the process could not be started: value = errno, `what` the act */
+} WireExitKind;
+
 typedef enum { WIRE_CLOSE_EOF = 0, WIRE_CLOSE_ERROR = 1 } WireCloseReason;
 typedef enum { WIRE_SHUTDOWN_STAY = 0, WIRE_SHUTDOWN_POWEROFF = 1 } WireShutdown;
-typedef enum { WIRE_FAULT_EXIT = 0, WIRE_FAULT_HANG = 1, WIRE_FAULT_PANIC = 2, WIRE_FAULT_POWEROFF = 3 } WireFault;
-typedef enum { WIRE_ERROR_FRAME = 1, WIRE_ERROR_VERSION = 2, WIRE_ERROR_STATE = 3, WIRE_ERROR_LIMIT = 4 } WireError;
+
+typedef enum {
+    WIRE_FAULT_EXIT = 0,
+    WIRE_FAULT_HANG = 1,
+    WIRE_FAULT_PANIC = 2,
+    WIRE_FAULT_POWEROFF = 3,
+} WireFault;
+
+typedef enum {
+    WIRE_ERROR_FRAME = 1,   /* a frame that may never be */
+    WIRE_ERROR_VERSION = 2, /* no common version */
+    WIRE_ERROR_STATE = 3,   /* a frame that may not be now */
+    WIRE_ERROR_LIMIT = 4,   /* more than a window or a limit allows */
+} WireError;
 
 #define WIRE_OPEN_PTY 1 /* a terminal in place of three pipes */
 
 /* A step of the guest plan. A string is u16 length and bytes without NUL. */
 typedef enum {
-    WIRE_STEP_MKDIR = 1,   /* u32 uid, gid, mode; string path. Parents are made root's, 0755. An existing directory is left as it is. */
-    WIRE_STEP_FILE = 2,    /* u32 uid, gid, mode; string path. Makes an empty file, replacing another. */
+    /* u32 uid, gid, mode; string path. Parents are made root's, 0755. One that exists stays as it
+       is. */
+    WIRE_STEP_MKDIR = 1,
+    WIRE_STEP_FILE = 2,    /* u32 uid, gid, mode; string path: an empty file, replacing another */
     WIRE_STEP_APPEND = 3,  /* bytes: added to the newest FILE */
     WIRE_STEP_SYMLINK = 4, /* string path, string target */
     WIRE_STEP_MOUNT = 5,   /* u64 mount flags; string type, source, target, data */
-    WIRE_STEP_BIND = 6,    /* u64 mount flags (MS_RDONLY, MS_NOSUID... are set by a remount); string source, target. A missing target is made as the source is: directory or empty file. */
-    WIRE_STEP_ROOT = 7,    /* string path: becomes the root; /proc, /sys, /dev, /dev/pts, /dev/shm and /run move along */
+    /* u64 mount flags (MS_RDONLY, MS_NOSUID... are set by a remount); string source, target. A
+     * missing target is made as the source is: directory or empty file. */
+    WIRE_STEP_BIND = 6,
+    /* string path of a mount: becomes the root; /proc, /sys, /dev, /run and what is below them move
+     * along, so the path may not lie below one of them */
+    WIRE_STEP_ROOT = 7,
     WIRE_STEP_HOSTNAME = 8, /* string */
-    WIRE_STEP_CLOCK = 9,   /* u64 seconds, u32 nanoseconds since 1970 */
-    WIRE_STEP_RANDOM = 10, /* bytes, at most 512: credited to the kernel's random pool, which then reseeds */
+    WIRE_STEP_CLOCK = 9,    /* u64 seconds, u32 nanoseconds since 1970 */
+    WIRE_STEP_RANDOM = 10,  /* bytes: credited to the kernel's random pool, which then reseeds */
     WIRE_STEP_LINK_UP = 11, /* string interface */
 } WireStep;
 
@@ -115,7 +142,8 @@ typedef struct {
 /* Writes the header's 8 bytes to `out`. */
 void wire_header_format(const WireHeader *header, uint8_t out[WIRE_HEADER_SIZE]);
 
-/* Reads 8 bytes. Returns 0; -EMSGSIZE: length over WIRE_PAYLOAD_MAX; -EPROTO: session number too high. */
+/* Reads 8 bytes. Returns 0; -EMSGSIZE: length over WIRE_PAYLOAD_MAX; -EPROTO: session number too
+ * high. `header` is filled in any case. */
 int wire_header_parse(const uint8_t in[WIRE_HEADER_SIZE], WireHeader *header);
 
 WireReader wire_reader(const void *data, size_t size);
@@ -124,12 +152,14 @@ uint8_t wire_get_u8(WireReader *reader);
 uint16_t wire_get_u16(WireReader *reader);
 uint32_t wire_get_u32(WireReader *reader);
 uint64_t wire_get_u64(WireReader *reader);
-/* A string into `out` of `size` bytes, NUL added. Too long, or a NUL inside: clears `ok`, `out` is "". */
+/* A string into `out` of `size` bytes, NUL added. Too long for it or for WIRE_STRING_MAX, or a NUL
+ * inside: clears `ok`, `out` is "". */
 void wire_get_string(WireReader *reader, char *out, size_t size);
 /* True if nothing failed and nothing is left. */
 bool wire_reader_done(const WireReader *reader);
 
-/* Bytes being written into a buffer of fixed size; too many clear `ok`, nothing is written past it. */
+/* Bytes being written into a buffer of fixed size; too many clear `ok`, nothing is written past it.
+ */
 typedef struct {
     uint8_t *start;
     size_t used, size;

@@ -470,12 +470,28 @@ def lost_host():
 
 
 def no_port():
-    """A guest whose host opened no port: says so within its deadline."""
+    """A guest whose host opened no port says so within its deadline."""
     with Guest(FOLDER, greet=False, arguments=["-global", "virtserialport.name=other"]) as guest:
-        try:
-            guest.expect("HELLO", 1)
-        except Lost:
-            pass
+        equal(guest.wait_off(30), 0)
+        equal("cannot open port org.vtorque.agent: " in guest.console(), True)
+
+
+def service():
+    """Below another process 1: orphans of sessions are its to end, the rest of the guest is not."""
+    begin = ("mount -t devtmpfs d /dev; mount -t proc p /proc; mount -t sysfs s /sys; mkdir /dev/pts; mount -t devpts p /dev/pts; "
+             "for m in `cat /modules/order`; do insmod /modules/$m; done; sleep 1001 & /init --service; echo ended $?; poweroff -f")
+    with Guest(FOLDER, append=f'rdinit=/bin/sh -- -c "{begin}"') as guest:
+        guest.plan()
+        equal(guest.shell("echo $PPID; tty", terminal=True).text().startswith("1\r\n"), False)
+        session = guest.start(["/bin/sh", "-c", "trap '' HUP TERM; (setsid sleep 1002 &); (setsid setsid sleep 1003 &); sleep 0.1; echo ready; read x"])
+        session.wait_output(b"ready\n")
+        guest.send("SHUTDOWN", 0)
+        guest.expect("BYE")
+        text = guest.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").text()
+        equal([f"sleep {number}" in text for number in (1001, 1002, 1003)], [True, False, False])
+        guest.link.shutdown(2)
+        equal(guest.wait_off(), 0)
+        equal("ended 1" in guest.console(), True)
 
 
 def faults():
@@ -499,7 +515,7 @@ SHARED = (
     early_signal, late_frames_are_ignored, terminal, terminal_resize_interrupt_end, terminal_output_is_whole, many_sessions, second_plan,
     orphans_are_reaped, ping, rest, resident_memory,
 )
-OWN = (root_step, failed_steps, shutdown_kills_and_stays, versions, bad_frames, lost_host, faults)
+OWN = (root_step, failed_steps, shutdown_kills_and_stays, versions, bad_frames, lost_host, no_port, faults, service)
 
 
 def report(number, test, *arguments):

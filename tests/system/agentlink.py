@@ -60,7 +60,7 @@ class Frame:
 class Guest:
     """One QEMU with one agent. `greet=False` leaves the HELLO to the test."""
 
-    def __init__(self, folder, greet=True, memory=256, arguments=(), initramfs="initramfs-tiny"):
+    def __init__(self, folder, greet=True, memory=256, arguments=(), append=""):
         self.work = tempfile.TemporaryDirectory(prefix="vtorque-agent-")
         self.console_path = os.path.join(self.work.name, "console")
         self.link, theirs = socket.socketpair()
@@ -70,8 +70,8 @@ class Guest:
         self.started = time.monotonic()
         self.qemu = subprocess.Popen(
             ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "qemu64", "-m", str(memory),
-             "-display", "none", "-no-reboot", "-kernel", f"{folder}/vmlinux", "-initrd", f"{folder}/{initramfs}",
-             "-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests", "-serial", f"file:{self.console_path}",
+             "-display", "none", "-no-reboot", "-kernel", f"{folder}/vmlinux", "-initrd", f"{folder}/initramfs-tiny",
+             "-append", f"console=ttyS0 quiet panic=-1 cryptomgr.notests {append}", "-serial", f"file:{self.console_path}",
              "-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
              "-device", "virtserialport,chardev=agent,name=org.vtorque.agent", "-device", "virtio-rng-pci", *arguments],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)

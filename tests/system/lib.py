@@ -257,6 +257,50 @@ class Reader(threading.Thread):
         assert text in self.data, f"no {text!r} in {self.data!r}"
 
 
+class Running:
+    """A job under way in the tiny guest; its script is a file. Ends with the `with`."""
+
+    def __init__(self, site, script, *words, **options):
+        handle, self.path = tempfile.mkstemp(prefix="script-", dir=site.work)
+        with open(handle, "wb") as file:
+            file.write(script.encode() if isinstance(script, str) else script)
+        os.chmod(self.path, 0o644)
+        self.site = site
+        self.vsub = site.start(*TINY, *words, self.path, **options)
+        self.out, self.err = Reader(self.vsub.stdout), Reader(self.vsub.stderr)
+
+    def wait_text(self, text):
+        self.out.wait_text(text)
+        return self
+
+    def signal(self, number):
+        self.vsub.send_signal(number)
+
+    def finish(self, seconds=DEADLINE):
+        status = self.vsub.wait(seconds)
+        self.out.join(seconds)
+        self.err.join(seconds)
+        return Result(status, self.out.data, self.err.data)
+
+    def job(self):
+        """What vmgr says of it."""
+        keeper = children(self.vsub.pid)[0].pid
+        return next(job for job in self.site.jobs() if job["keeper"] == keeper)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.vsub.poll() is None:
+            self.vsub.kill()
+            self.vsub.wait()
+        self.out.join(DEADLINE)
+        self.err.join(DEADLINE)
+        self.vsub.stdout.close()
+        self.vsub.stderr.close()
+        os.unlink(self.path)
+
+
 # Processes
 
 

@@ -35,7 +35,7 @@ static VtJob job = {
 
 static GStrv make(bool all, char *const *variables, GPtrArray *notes, GError **error)
 {
-    VtEnvironmentSource source = {&job, own, "/work", all, variables};
+    VtEnvironmentSource source = {&job, own, "/scratch/run", all, variables};
     return vt_environment_new(&source, notes, error);
 }
 
@@ -72,7 +72,7 @@ static void test_plain(void)
         {"PBS_VNODENUM", "0"},
         {"PBS_TASKNUM", "1"},
         {"PBS_WALLTIME", "60"},
-        {"PBS_O_WORKDIR", "/work"},
+        {"PBS_O_WORKDIR", "/scratch/run"},
         {"PBS_O_HOME", "/elsewhere"},
         {"PBS_O_PATH", "/own/bin"},
         {"PBS_O_LANG", "de_DE.UTF-8"},
