@@ -16,7 +16,7 @@ const VtSettingInfo vt_setting_table[] = {
                                   "vCPUs of a guest without vcpus=; cut to what the job was given"},
     [VT_SETTING_RAM_DEFAULT] = {"RAM_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 64, 16 * 1024 * 1024,
                                 "MiB", "1024",
-                                "must be 64M to 16T in K, M, G or T, or a plain number of MiB",
+                                "must be 96M to 16T in K, M, G or T, or a plain number of MiB",
                                 "RAM of a guest without ram=; cut to what the job was given"},
     [VT_SETTING_TMP_SIZE_DEFAULT] =
         {"TMP_SIZE_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 1, 16 * 1024 * 1024, "MiB", NULL,

@@ -18,7 +18,7 @@
 #define VT_JOB_DOCUMENT_MAX (4 * 1024 * 1024) /* bytes; 100,000 groups and a thousand mounts fit */
 
 /* Limits of what may be asked for, whatever the machine has. */
-#define VT_RAM_MIB_MIN 64u
+#define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
 #define VT_RAM_MIB_MAX (16u * 1024 * 1024) /* 16 TiB */
 #define VT_VCPUS_MAX 255u                  /* QEMU's q35 without an interrupt-remapping IOMMU */
 

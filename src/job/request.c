@@ -42,7 +42,7 @@ static const KeyInfo keys[VT_REQUEST_KEYS] = {
     [VT_REQUEST_IMG] = {"img", read_image, 0, G_MAXUINT,
                         "must be host or tiny; images with a disk are not built yet"},
     [VT_REQUEST_RAM] = {"ram", read_ram, VT_RAM_MIB_MIN, VT_RAM_MIB_MAX,
-                        "must be 64M to 16T in K, M, G or T, or a plain number of MiB"},
+                        "must be 96M to 16T in K, M, G or T, or a plain number of MiB"},
     [VT_REQUEST_VCPUS] = {"vcpus", vt_number_parse, 1, VT_VCPUS_MAX,
                           "must be a number from 1 to 255"},
     [VT_REQUEST_BOOT_TIMEOUT] = {"boot_timeout", vt_number_parse, 1, BOOT_TIMEOUT_MAX,

@@ -69,6 +69,12 @@ static void test_wrap(void)
     }
 }
 
+static void assert_panic(const VtConsole *console, const char *expected)
+{
+    g_autofree char *panic = vt_console_find_panic(console);
+    g_assert_cmpstr(panic, ==, expected);
+}
+
 static void test_panic(void)
 {
     static const char panic[] = "[ 1.5] Kernel panic - not syncing: Attempted to kill init!\n";
@@ -76,14 +82,15 @@ static void test_panic(void)
     g_autofree char *noise = g_strnfill(VT_CONSOLE_SIZE - 20, 'x');
 
     vt_console_add(console, "Kernel panic is a word\n", 23);
-    g_assert_false(vt_console_has_panic(console));
+    assert_panic(console, NULL);
     /* Across the ring's end. */
+    noise[VT_CONSOLE_SIZE - 21] = '\n';
     vt_console_add(console, noise, strlen(noise));
     vt_console_add(console, panic, strlen(panic));
-    g_assert_true(vt_console_has_panic(console));
+    assert_panic(console, "Attempted to kill init!");
     vt_console_add(console, noise, strlen(noise));
     vt_console_add(console, noise, strlen(noise));
-    g_assert_false(vt_console_has_panic(console));
+    assert_panic(console, NULL);
 }
 
 int main(int argc, char **argv)

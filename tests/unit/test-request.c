@@ -7,7 +7,7 @@
 #include "base/error.h"
 
 static const char *const good[] = {
-    "ram=2G",           "ram=512",  "ram=65537K",
+    "ram=2G",           "ram=512",  "ram=98305K",
     "ram=1GiB,vcpus=2", "img=host", "img=tiny,boot_timeout=5",
     "ram=1G,ram=2G",
 };
@@ -20,11 +20,11 @@ static const struct {
     {"=1", "here: -vm '=1': must be key=value*"},
     {"ram=1G,", "here: -vm '': must be key=value*"},
     {"ram=1G,,vcpus=1", "here: -vm '': must be key=value*"},
-    {"ram=", "here: -vm ram '': must be 64M to 16T*"},
-    {"ram=63M", "here: -vm ram '63M': must be 64M to 16T*"},
-    {"ram=17T", "here: -vm ram '17T': must be 64M to 16T*"},
-    {"ram=99999999999999999999", "here: -vm ram *: must be 64M to 16T*"},
-    {"ram=1GB", "here: -vm ram '1GB': must be 64M to 16T*"},
+    {"ram=", "here: -vm ram '': must be 96M to 16T*"},
+    {"ram=95M", "here: -vm ram '95M': must be 96M to 16T*"},
+    {"ram=17T", "here: -vm ram '17T': must be 96M to 16T*"},
+    {"ram=99999999999999999999", "here: -vm ram *: must be 96M to 16T*"},
+    {"ram=1GB", "here: -vm ram '1GB': must be 96M to 16T*"},
     {"ram=1.5G", "here: -vm ram *"},
     {"vcpus=0", "here: -vm vcpus '0': must be a number from 1 to 255"},
     {"vcpus=256", "here: -vm vcpus '256': must be a number from 1 to 255"},

@@ -145,7 +145,7 @@ static const Wrong wrong[] = {
     {{"-vm", "ram=12Q", "job.sh"},
      NULL,
      NULL,
-     "command line: -vm ram '12Q': must be 64M to 16T in K, M, G or T, or a plain number of MiB"},
+     "command line: -vm ram '12Q': must be 96M to 16T in K, M, G or T, or a plain number of MiB"},
     {{"-vm", "ram=99999T", "job.sh"}, NULL, NULL, "command line: -vm ram '99999T': must be *"},
     {{"-vm", "ram=15T", "job.sh"},
      NULL,
