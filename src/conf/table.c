@@ -14,7 +14,7 @@ const VtSettingInfo vt_setting_table[] = {
     [VT_SETTING_VCPUS_DEFAULT] = {"VCPUS_DEFAULT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 1, 255, "vCPUs",
                                   "7", "must be a number from 1 to 255",
                                   "vCPUs of a guest without vcpus=; cut to what the job was given"},
-    [VT_SETTING_RAM_DEFAULT] = {"RAM_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 64, 16 * 1024 * 1024,
+    [VT_SETTING_RAM_DEFAULT] = {"RAM_DEFAULT", VT_VALUE_SIZE, VT_STATE_ACTIVE, 96, 16 * 1024 * 1024,
                                 "MiB", "1024",
                                 "must be 96M to 16T in K, M, G or T, or a plain number of MiB",
                                 "RAM of a guest without ram=; cut to what the job was given"},

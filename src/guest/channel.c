@@ -160,7 +160,7 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size)
 {
     g_assert(size <= WIRE_PAYLOAD_MAX);
-    if (channel->fd < 0)
+    if (!channel || channel->fd < 0)
         return;
     guint8 bytes[WIRE_HEADER_SIZE];
     WireHeader header = {.length = (guint32)size, .type = type, .aux = aux};

@@ -34,7 +34,8 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
 void vt_channel_free(VtChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
 
-/* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel. */
+/* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel, or on NULL: one that its own failure,
+ * during an earlier frame, made its owner free. */
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size);
 void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 value);
 /* `text` is cut to WIRE_STRING_MAX bytes. */

@@ -5,10 +5,9 @@
  * Theory of operation: the order is what makes it work.
  *
  *   1 self     randomness before anything that could use it, clock, names, loopback
- *   2 run      /run is limited in size; our own files go there, where a change of root takes them along
- *   3 private  the shares, in a directory that only root enters
- *   4 root     img=host: the host's root, read-only, becomes the guest's. From here on links in paths mean what
- *              they mean on the host
+ *   2 run      /run is limited in size; our own files go there, where a change of root takes them
+ * along 3 private  the shares, in a directory that only root enters 4 root     img=host: the host's
+ * root, read-only, becomes the guest's. From here on links in paths mean what they mean on the host
  *   5 own      tmpfs where a program must be able to write
  *   6 shares   the owner's directories, at their own paths
  *   7 etc      last, since a share may hold /etc
@@ -167,15 +166,16 @@ static void add_private(GPtrArray *steps, const VtPlan *plan)
         if (!vt_plan_has_share(plan, is_root))
             continue;
         add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, place);
-        add_mount(steps, MS_NOSUID | MS_NODEV | (is_root ? MS_RDONLY : 0), "virtiofs", tags[is_root], place,
-                  "");
+        add_mount(steps, MS_NOSUID | MS_NODEV | (is_root ? MS_RDONLY : 0), "virtiofs",
+                  tags[is_root], place, "");
     }
 }
 
 /* Where the guest finds share `index`. (transfer full) */
 static char *share_source(const VtShare *share, guint index)
 {
-    return g_strdup_printf("%s/%s/%u", VT_GUEST_PRIVATE, share->is_root ? VT_ROOT_TAG : VT_FILES_TAG, index);
+    return g_strdup_printf("%s/%s/%u", VT_GUEST_PRIVATE,
+                           share->is_root ? VT_ROOT_TAG : VT_FILES_TAG, index);
 }
 
 /* True where the guest has a file system of its own, on which a host's directory must be made. */

@@ -16,29 +16,18 @@
 
 /* What is left out is what a guest has of its own, or what is the host's business alone. */
 static const char *const unreal[] = {
-    "autofs",   "bdev",       "binfmt_misc", "bpf",       "cgroup",     "cgroup2",    "configfs",
-    "cpuset",   "debugfs",    "devpts",      "devtmpfs",  "efivarfs",   "fuse.gvfsd-fuse",
-    "fuse.portal", "fuse.lxcfs", "fusectl",  "hugetlbfs", "mqueue",     "nsfs",       "pipefs",
-    "proc",     "pstore",     "ramfs",       "rpc_pipefs", "securityfs", "selinuxfs", "smackfs",
-    "sockfs",   "sysfs",      "tmpfs",       "tracefs",   NULL,
+    "autofs",    "bdev",      "binfmt_misc",     "bpf",         "cgroup",
+    "cgroup2",   "configfs",  "cpuset",          "debugfs",     "devpts",
+    "devtmpfs",  "efivarfs",  "fuse.gvfsd-fuse", "fuse.portal", "fuse.lxcfs",
+    "fusectl",   "hugetlbfs", "mqueue",          "nsfs",        "pipefs",
+    "proc",      "pstore",    "ramfs",           "rpc_pipefs",  "securityfs",
+    "selinuxfs", "smackfs",   "sockfs",          "sysfs",       "tmpfs",
+    "tracefs",   NULL,
 };
 
 bool vt_tree_is_real(const char *fs_type)
 {
     return !g_strv_contains(unreal, fs_type);
-}
-
-/* Hides what is mounted at `path`, below the shown root. */
-static bool cover(const char *path, GError **error)
-{
-    struct stat st;
-    /* Not even its root can be looked at (a FUSE mount of another user): nobody can. */
-    if (lstat(path, &st) < 0)
-        return true;
-    int err = S_ISDIR(st.st_mode)
-                  ? mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=755")
-                  : mount("/dev/null", path, NULL, MS_BIND, NULL);
-    return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot cover '%s'", path);
 }
 
 static bool is_below(const char *path, const char *directory)
@@ -47,8 +36,39 @@ static bool is_below(const char *path, const char *directory)
     return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-/* Treats one line of mountinfo that lies below the shown root `top`. `covered` is the last mount that was hidden. */
-static bool treat_mount(const char *line, const char *top, char **covered, GError **error)
+/* Where the guest mounts the plan's other shares that lie below `path`: it cannot make it in a
+ * read-only root. */
+static bool make_mount_points(const VtPlan *plan, const char *top, const char *path, GError **error)
+{
+    for (guint i = 0; i < plan->shares->len; i++) {
+        const VtShare *share = g_ptr_array_index(plan->shares, i);
+        g_autofree char *target = g_strconcat(top, share->path, NULL);
+        if (!share->is_root && is_below(target, path) && g_mkdir_with_parents(target, 0755) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make '%s'", target);
+    }
+    return true;
+}
+
+/* Hides what is mounted at `path`, below the root that is shown at `top`. */
+static bool cover(const VtPlan *plan, const char *top, const char *path, GError **error)
+{
+    struct stat st;
+    /* Not even its root can be looked at (a FUSE mount of another user): nobody can. */
+    if (lstat(path, &st) < 0)
+        return true;
+    int err = S_ISDIR(st.st_mode) ? mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                                          "size=4k,mode=755")
+                                  : mount("/dev/null", path, NULL, MS_BIND, NULL);
+    if (err < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot cover '%s'", path);
+    return !S_ISDIR(st.st_mode) ||
+           (make_mount_points(plan, top, path, error) && vt_cage_mount_read_only(path, error));
+}
+
+/* Treats one line of mountinfo that lies below the shown root `top`. `covered` is the last mount
+ * that was hidden. */
+static bool treat_mount(const char *line, const VtPlan *plan, const char *top, char **covered,
+                        GError **error)
 {
     g_auto(GStrv) fields = g_strsplit(line, " ", 0);
     guint n = g_strv_length(fields), dash = 6;
@@ -70,11 +90,11 @@ static bool treat_mount(const char *line, const char *top, char **covered, GErro
     }
     g_free(*covered);
     *covered = g_steal_pointer(&path);
-    return cover(*covered, error);
+    return cover(plan, top, *covered, error);
 }
 
 /* Makes the host's root as it is bound at `top` fit to be shown. */
-static bool trim_root(const char *top, GError **error)
+static bool trim_root(const VtPlan *plan, const char *top, GError **error)
 {
     vt_autofd fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     g_autoptr(GBytes) text = fd < 0 ? NULL : vt_fd_read_all(fd, MOUNTINFO_MAX, "mountinfo", error);
@@ -83,24 +103,27 @@ static bool trim_root(const char *top, GError **error)
     g_auto(GStrv) lines = g_strsplit(g_bytes_get_data(text, NULL), "\n", 0);
     g_autofree char *covered = NULL;
     for (char **line = lines; *line; line++)
-        if (!treat_mount(*line, top, &covered, error))
+        if (!treat_mount(*line, plan, top, &covered, error))
             return false;
     return true;
 }
 
-static bool bind_share(const VtShare *share, int source, guint index, GError **error)
+static bool bind_share(const VtPlan *plan, int source, guint index, GError **error)
 {
+    const VtShare *share = g_ptr_array_index(plan->shares, index);
     g_autofree char *target = g_strdup_printf(VT_TREE_PLACE "/%u", index);
     g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", source);
     if (mkdir(target, 0755) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make '%s'", target);
-    /* With all that is mounted below: a user namespace may not do otherwise, and a home has mounts of its own. */
+    /* With all that is mounted below: a user namespace may not do otherwise, and a home has mounts
+     * of its own. */
     if (mount(link, target, NULL, MS_BIND | MS_REC, NULL) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot share '%s'", share->path);
     /* What the host mounts there later (a /proc, a disk) must not come through. */
     if (mount(NULL, target, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'", share->path);
-    return !share->is_root || trim_root(target, error);
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'",
+                                  share->path);
+    return !share->is_root || trim_root(plan, target, error);
 }
 
 static void close_sources(gpointer data)
@@ -127,11 +150,12 @@ GArray *vt_tree_open(const VtPlan *plan, bool is_root, GError **error)
 
 bool vt_tree_build(const VtPlan *plan, const GArray *sources, GError **error)
 {
-    if (mount("tmpfs", VT_TREE_PLACE, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,mode=755") < 0)
+    if (mount("tmpfs", VT_TREE_PLACE, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "size=1m,mode=755") < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount the share's tree");
     for (guint i = 0; i < plan->shares->len; i++) {
         int source = g_array_index(sources, int, i);
-        if (source >= 0 && !bind_share(g_ptr_array_index(plan->shares, i), source, i, error))
+        if (source >= 0 && !bind_share(plan, source, i, error))
             return false;
     }
     return vt_cage_mount_read_only(VT_TREE_PLACE, error);

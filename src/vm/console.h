@@ -23,6 +23,6 @@ void vt_console_add(VtConsole *console, const void *data, gsize size);
  * if there are none. (transfer full) */
 char *vt_console_tail(const VtConsole *console, guint lines, const char *prefix);
 
-/* Why the kernel panicked, in print, as far as its "Kernel panic" line is in the ring; NULL if there is none.
- * (transfer full) */
+/* Why the kernel panicked, in print, as far as its "Kernel panic" line is in the ring; NULL if
+ * there is none. (transfer full) */
 char *vt_console_find_panic(const VtConsole *console);

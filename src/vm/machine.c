@@ -54,7 +54,8 @@ static void run_qemu(const Lines *lines, char *const argv[])
 {
     const int moved[] = {lines->qmp[1], lines->serial[1], lines->agent[1],
                          lines->log[1], lines->files,     lines->root};
-    const int targets[] = {qemu_fds.qmp, qemu_fds.serial, qemu_fds.agent, STDERR_FILENO, qemu_fds.files, qemu_fds.root};
+    const int targets[] = {qemu_fds.qmp,  qemu_fds.serial, qemu_fds.agent,
+                           STDERR_FILENO, qemu_fds.files,  qemu_fds.root};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;

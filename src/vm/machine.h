@@ -17,6 +17,7 @@ typedef struct {
 
 #define VT_MACHINE_NONE ((VtMachine){.pid = -1, .qmp = -1, .serial = -1, .agent = -1, .log = -1})
 
-/* Starts QEMU for `plan` in the cage, with the sockets `files` and `root` (-1: none; both taken over) connected to the
- * file servers. The process is the engine's to reap; signals that batch systems send to whole cgroups do not end it. */
+/* Starts QEMU for `plan` in the cage, with the sockets `files` and `root` (-1: none; both taken
+ * over) connected to the file servers. The process is the engine's to reap; signals that batch
+ * systems send to whole cgroups do not end it. */
 bool vt_machine_start(const VtPlan *plan, int files, int root, VtMachine *machine, GError **error);

@@ -114,7 +114,8 @@ typedef enum {
     WIRE_STEP_SYMLINK = 4, /* string path, string target */
     WIRE_STEP_MOUNT = 5,   /* u64 mount flags; string type, source, target, data */
     /* u64 mount flags (MS_RDONLY, MS_NOSUID... are set by a remount); string source, target. A
-     * missing target is made as the source is: directory or empty file. */
+     * missing target is made as the source is: directory or empty file; a file that cannot be made
+     * (read-only root, link to nowhere) is left out. */
     WIRE_STEP_BIND = 6,
     /* string path of a mount: becomes the root; /proc, /sys, /dev, /run and what is below them move
      * along, so the path may not lie below one of them */

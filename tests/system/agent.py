@@ -471,7 +471,7 @@ def lost_host():
 
 def no_port():
     """A guest whose host opened no port says so within its deadline."""
-    with Guest(FOLDER, greet=False, arguments=["-global", "virtserialport.name=other"]) as guest:
+    with Guest(FOLDER, greet=False, port="other") as guest:
         equal(guest.wait_off(30), 0)
         equal("cannot open port org.vtorque.agent: " in guest.console(), True)
 

@@ -60,7 +60,7 @@ class Frame:
 class Guest:
     """One QEMU with one agent. `greet=False` leaves the HELLO to the test."""
 
-    def __init__(self, folder, greet=True, memory=256, arguments=(), append=""):
+    def __init__(self, folder, greet=True, memory=256, append="", port="org.vtorque.agent"):
         self.work = tempfile.TemporaryDirectory(prefix="vtorque-agent-")
         self.console_path = os.path.join(self.work.name, "console")
         self.link, theirs = socket.socketpair()
@@ -73,7 +73,7 @@ class Guest:
              "-display", "none", "-no-reboot", "-kernel", f"{folder}/vmlinux", "-initrd", f"{folder}/initramfs-tiny",
              "-append", f"console=ttyS0 quiet panic=-1 cryptomgr.notests {append}", "-serial", f"file:{self.console_path}",
              "-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
-             "-device", "virtserialport,chardev=agent,name=org.vtorque.agent", "-device", "virtio-rng-pci", *arguments],
+             "-device", f"virtserialport,chardev=agent,name={port}", "-device", "virtio-rng-pci"],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         self.hello = None

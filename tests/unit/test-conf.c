@@ -108,7 +108,7 @@ static const struct {
     {"VCPUS_DEFAULT=99999999999999999999\n", "x.conf:1: VCPUS_DEFAULT *"},
     {"VCPUS_DEFAULT=( 1 )\n", "x.conf:1: VCPUS_DEFAULT is one value, not a list"},
     {"RAM_DEFAULT=1GB\n", "x.conf:1: RAM_DEFAULT '1GB': must be 96M to 16T*"},
-    {"RAM_DEFAULT=95M\n", "x.conf:1: RAM_DEFAULT '63M': must be 96M to 16T*"},
+    {"RAM_DEFAULT=95M\n", "x.conf:1: RAM_DEFAULT '95M': must be 96M to 16T*"},
     {"TIMEOUT=-1\n", "x.conf:1: TIMEOUT '-1': must be *"},
     {"KILL_GRACE=3601\n", "x.conf:1: KILL_GRACE '3601': must be *"},
     {"IMG_DEFAULT=ubuntu.img\n",
