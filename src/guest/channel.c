@@ -57,7 +57,7 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
     channel->queue = g_byte_array_new();
     channel->input = g_malloc(READ_SIZE);
     g_unix_set_fd_nonblocking(fd, TRUE, NULL);
-    vt_channel_set_reading(channel, true);
+    channel->reader = g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_readable, channel);
     return channel;
 }
 
@@ -69,14 +69,6 @@ void vt_channel_free(VtChannel *channel)
     close_socket(channel);
     channel->freed = true;
     leave(channel);
-}
-
-void vt_channel_set_reading(VtChannel *channel, bool reading)
-{
-    if (reading && channel->reader == 0 && channel->fd >= 0)
-        channel->reader = g_unix_fd_add(channel->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_readable, channel);
-    else if (!reading)
-        g_clear_handle_id(&channel->reader, g_source_remove);
 }
 
 static void fail(VtChannel *channel, const char *reason)
@@ -132,8 +124,10 @@ static void flush_queue(VtChannel *channel)
                          MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) /* the reader learns it, behind what is still to be read */
+            n = (ssize_t)(channel->queue->len - channel->sent);
         if (n < 0 && errno != EAGAIN)
-            fail(channel, errno == EPIPE || errno == ECONNRESET ? "" : g_strerror(errno));
+            fail(channel, g_strerror(errno));
         if (n < 0)
             break;
         channel->sent += (gsize)n;

@@ -4,7 +4,8 @@
  *
  * Theory of operation. One watch reads into a buffer and hands out whole frames; one watch, there only while something is
  * queued, writes. A channel that fails (end of stream, bad frame, full queue) closes its socket, calls `closed` once and
- * is mute from then on. Runs in the default GLib main context.
+ * is mute from then on. A peer that is gone is no failure of a send: what it said last is still read, up to its end.
+ * Runs in the default GLib main context.
  *
  * Reads from: an agent (hostile), a run or control connection (the owner's). Trusts: nothing.
  */
@@ -43,6 +44,3 @@ void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const cha
 
 gsize vt_channel_queued(const VtChannel *channel);
 bool vt_channel_is_open(const VtChannel *channel);
-
-/* Stops, or goes on, reading. */
-void vt_channel_set_reading(VtChannel *channel, bool reading);

@@ -118,12 +118,15 @@ char *vt_console_tail(const VtConsole *console, guint lines, const char *prefix)
 
 char *vt_console_find_panic(const VtConsole *console)
 {
-    g_autoptr(GPtrArray) lines = printable_lines(console);
+    g_autofree char *text = straighten(console);
+    const char *panic = memmem(text, console->used, PANIC, strlen(PANIC));
 
-    for (guint i = 0; i < lines->len; i++) {
-        const char *panic = strstr(g_ptr_array_index(lines, i), PANIC);
-        if (panic)
-            return g_strdup(panic + strlen(PANIC));
-    }
-    return NULL;
+    if (!panic)
+        return NULL;
+    panic += strlen(PANIC);
+    char *why = g_strndup(panic, MIN(strcspn(panic, "\r\n"), LINE_MAX_CHARS));
+    for (char *at = why; *at; at++)
+        if (!g_ascii_isprint(*at))
+            *at = '?';
+    return why;
 }
