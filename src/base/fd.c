@@ -49,6 +49,14 @@ bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error)
     return true;
 }
 
+bool vt_fd_fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **error)
 {
     vt_autofd fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -21,7 +21,8 @@ static const int forbidden[] = {
     SCMP_SYS(keyctl), SCMP_SYS(name_to_handle_at), SCMP_SYS(open_by_handle_at),
     SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
     SCMP_SYS(userfaultfd), SCMP_SYS(kexec_load), SCMP_SYS(kexec_file_load), SCMP_SYS(init_module),
-    SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(socket),
+    SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(socket), SCMP_SYS(ioprio_set),
+    SCMP_SYS(syslog), SCMP_SYS(modify_ldt),
 };
 
 static void filter_clear(scmp_filter_ctx *filter)
@@ -48,6 +49,9 @@ bool vt_filter_load_cage(GError **error)
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden[i], 0);
     if (err == 0)
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    /* The engine has QEMU's id: its limits are not QEMU's to change. */
+    if (err == 0)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
     for (int bit = 0; bit < 32 && err == 0; bit++)
         if (NAMESPACE_FLAGS & (1u << bit))
             err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,

@@ -25,6 +25,7 @@ typedef struct {
     gsize piece;    /* bytes that can be written without blocking when it is ready */
     guint watch;
     guint32 owed;   /* written, not yet credited */
+    guint64 granted; /* what the engine may still send */
     bool broken;    /* nobody reads it */
 } Output;
 
@@ -73,6 +74,7 @@ static void credit(Output *output, bool all)
     if (output->owed == 0 || (!all && output->owed < CTL_OUTPUT_WINDOW / 4))
         return;
     vt_channel_send_u32(output->attach->channel, WIRE_CREDIT, output->which, output->owed);
+    output->granted += output->owed;
     output->owed = 0;
 }
 
@@ -115,6 +117,12 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 
 static void take_output(Output *output, const guint8 *payload, gsize size)
 {
+    /* An engine that breaks the rules is not listened to, and ended. */
+    if (size > output->granted) {
+        g_main_loop_quit(output->attach->loop);
+        return;
+    }
+    output->granted -= size;
     if (output->broken) {
         output->owed += (guint32)size;
         credit(output, true);
@@ -181,6 +189,8 @@ static void take_text(Attach *attach, const WireHeader *header, const guint8 *pa
         g_printerr("vsub: note: %s\n", text);
         return;
     }
+    if (attach->result->has_outcome)
+        return;
     attach->result->has_outcome = true;
     attach->result->reason = header->aux;
     attach->result->message = g_strdup(text);
@@ -337,8 +347,10 @@ static void start_outputs(Attach *attach)
         Output *output = &attach->outputs[which];
         *output = (Output){.attach = attach, .which = which, .fd = fds[which], .held = g_byte_array_new()};
         output->piece = piece_size(output->fd);
-        vt_channel_send_u32(attach->channel, WIRE_CREDIT, which, CTL_OUTPUT_WINDOW);
+        output->owed = CTL_OUTPUT_WINDOW;
     }
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        credit(&attach->outputs[which], true);
 }
 
 void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *result)

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "engine/engine.h"
+#include "wire/frame.h"
 
 /* The connection is of no use any more. */
 static void lose(VtEngine *engine)
@@ -35,17 +36,11 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
 {
     bool is_input = header->aux == WIRE_STDIN;
     WireReader reader = wire_reader(payload, header->length);
-    guint32 bytes;
-    if (header->aux > WIRE_STDERR)
-        return false;
     switch (header->type) {
     case WIRE_DATA:
-        return is_input && take_input(engine, payload, header->length);
+        return take_input(engine, payload, header->length);
     case WIRE_CREDIT:
-        bytes = wire_get_u32(&reader);
-        if (is_input || !wire_reader_done(&reader))
-            return false;
-        vt_stream_credit(engine, header->aux, bytes);
+        vt_stream_credit(engine, header->aux, wire_get_u32(&reader));
         vt_life_check_done(engine);
         return true;
     default: /* WIRE_CLOSE */
@@ -66,8 +61,12 @@ static void take_signal(VtEngine *engine, int number)
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
 }
 
+/* The agent ends at a bad frame: what is passed on to it is looked at here. */
 static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
+    bool is_ours = header->type >= CTL_PHASE;
+    if (header->session != 0 || (!is_ours && wire_frame_check(header, payload, WIRE_ENGINE) < 0))
+        return false;
     switch (header->type) {
     case WIRE_DATA:
     case WIRE_CREDIT:
@@ -75,11 +74,11 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
         return take_stream_frame(engine, header, payload);
     case WIRE_SIGNAL:
         take_signal(engine, header->aux);
-        return header->aux > 0 && header->aux < NSIG;
+        return true;
     case WIRE_WINSIZE:
-        if (engine->state == VT_STATE_RUNNING && header->length == 4)
-            vt_channel_send(engine->agent, WIRE_WINSIZE, 0, payload, 4);
-        return header->length == 4;
+        if (engine->state == VT_STATE_RUNNING)
+            vt_channel_send(engine->agent, WIRE_WINSIZE, 0, payload, header->length);
+        return true;
     case CTL_END:
         vt_life_stop(engine, CTL_REASON_ENDED, header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         return true;

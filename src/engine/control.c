@@ -59,6 +59,11 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
     Control *control = data;
     VtEngine *engine = control->engine;
     g_autofree char *console = NULL;
+    /* Who asks without reading the answers is not served. */
+    if (vt_channel_queued(control->channel) > 0) {
+        g_ptr_array_remove(engine->controls, control);
+        return;
+    }
     switch (header->type) {
     case CTL_QUERY:
         answer_query(control);
@@ -78,6 +83,7 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         break;
     default:
         vt_channel_send_text(control->channel, CTL_REFUSED, 0, "unknown request");
+        g_ptr_array_remove(engine->controls, control);
     }
 }
 

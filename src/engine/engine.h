@@ -70,6 +70,8 @@ typedef struct {
     VtOpening opening;
     VtStream streams[3];   /* index WireStream; [0] is unused */
     guint64 input_credit;  /* bytes of stdin that the client may still send */
+    bool input_ended;      /* nobody in the guest reads stdin any more */
+    bool exited;           /* the session's process has */
     bool stopping;         /* the session has been told to end */
     CtlReason reason;
     char *message;
@@ -113,7 +115,8 @@ bool vt_opening_add(VtOpening *opening, const WireHeader *header, const guint8 *
 void vt_stream_start(VtEngine *engine, WireStream which);
 /* Bytes from the agent. False if there are more than it was allowed. */
 bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize size);
-void vt_stream_end(VtEngine *engine, WireStream which);
+/* The agent has closed it. False if it had done so before. */
+bool vt_stream_end(VtEngine *engine, WireStream which);
 void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes);
 void vt_stream_discard(VtEngine *engine, WireStream which);
 bool vt_stream_is_done(const VtEngine *engine, WireStream which);

@@ -6,7 +6,8 @@
  * From every state a failure goes straight to DONE (QEMU killed), and an order to end goes to CLOSING, by way of
  * TERM, the grace and KILL where the session lives. Invariants:
  *   1. The first reason is the one that is told.
- *   2. Every state but READY and RUNNING has a deadline; those two end by the run connection or the walltime.
+ *   2. Every state but READY and RUNNING has a deadline, and RUNNING has one until the script runs; those two end by the run
+ *      connection or the walltime.
  *   3. In DONE nothing of the guest is listened to; the engine exits when the client has read all, is gone, or has taken
  *      nothing for READER_PATIENCE_S.
  *
@@ -27,11 +28,13 @@
 #include "ctl/gate.h"
 #include "engine/engine.h"
 #include "job/guest_plan.h"
+#include "wire/frame.h"
 
 #define QMP_DEADLINE_MS 30000   /* to the greeting, and for each command: an emulated guest may keep QEMU busy */
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
+#define DRAIN_READS 16 /* a guest that writes without end keeps nothing else waiting */
 #define TAIL_LINES 12
 #define TAIL_PREFIX "  | "
 
@@ -209,9 +212,15 @@ static gboolean on_boot_timeout(gpointer data)
 {
     VtEngine *engine = data;
     engine->boot_timer = 0;
-    vt_life_fail(engine, CTL_REASON_BOOT_TIMEOUT, "the guest was not ready after %u s (boot_timeout)",
+    vt_life_fail(engine, CTL_REASON_BOOT_TIMEOUT, "the guest %s after %u s (boot_timeout)",
+                 engine->state < VT_STATE_SCRIPT ? "was not ready" : "did not start the script",
                  engine->plan->boot_timeout_s);
     return G_SOURCE_REMOVE;
+}
+
+static void start_boot_timer(VtEngine *engine)
+{
+    engine->boot_timer = g_timeout_add_seconds(engine->plan->boot_timeout_s, on_boot_timeout, engine);
 }
 
 static gboolean on_walltime(gpointer data)
@@ -227,6 +236,7 @@ void vt_life_may_start(VtEngine *engine)
     if (engine->state != VT_STATE_READY || !engine->opening.complete)
         return;
     engine->state = VT_STATE_SCRIPT;
+    start_boot_timer(engine);
     vt_session_send_script(engine);
 }
 
@@ -269,8 +279,8 @@ static void take_hello(VtEngine *engine, const guint8 *payload, gsize size)
     wire_put_u16(&writer, WIRE_VERSION_MIN);
     wire_put_u16(&writer, WIRE_VERSION);
     vt_channel_send(engine->agent, WIRE_HELLO, 0, answer, writer.used);
-    vt_engine_reach(engine, CTL_PHASE_BOOTED);
     engine->state = VT_STATE_PLAN;
+    vt_engine_reach(engine, CTL_PHASE_BOOTED);
     send_plan(engine);
 }
 
@@ -302,6 +312,9 @@ static void take_step_fail(VtEngine *engine, const guint8 *payload, gsize size)
 
 static void take_started(VtEngine *engine)
 {
+    if (engine->state != VT_STATE_RUNNING || engine->phase_us[CTL_PHASE_RUNNING] > 0)
+        return;
+    g_clear_handle_id(&engine->boot_timer, g_source_remove);
     vt_engine_reach(engine, CTL_PHASE_RUNNING);
     if (engine->job->walltime_s > 0)
         engine->wall_timer = g_timeout_add_seconds(engine->job->walltime_s, on_walltime, engine);
@@ -313,9 +326,12 @@ static void take_exit(VtEngine *engine, const WireHeader *header, const guint8 *
     WireReader reader = wire_reader(payload, header->length);
     guint32 value = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
-    if (!wire_reader_done(&reader)) {
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent a bad exit status");
-    } else if (header->aux == WIRE_EXIT_FAILED) {
+    if (engine->exited) {
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent gave two exit statuses");
+        return;
+    }
+    engine->exited = true;
+    if (header->aux == WIRE_EXIT_FAILED) {
         g_autofree char *printable = g_strescape(what, NULL);
         g_autofree char *message = g_strdup_printf("cannot start the script in the guest: %s: %s", printable,
                                                    g_strerror((int)(value & 0xffff)));
@@ -326,22 +342,32 @@ static void take_exit(VtEngine *engine, const WireHeader *header, const guint8 *
     }
 }
 
-static void take_stream_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
+/* CREDIT or CLOSE of stdin, for the client. False if the agent would take more than a window, or goes on after its CLOSE. */
+static bool take_input_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     WireReader reader = wire_reader(payload, header->length);
-    bool is_output = header->aux == WIRE_STDOUT || header->aux == WIRE_STDERR;
-    bool ok = is_output || header->aux == WIRE_STDIN;
-    if (header->type == WIRE_DATA) {
-        ok = is_output && vt_stream_add(engine, header->aux, payload, header->length);
-    } else if (header->type == WIRE_CLOSE && is_output) {
-        vt_stream_end(engine, header->aux);
-    } else if (header->aux == WIRE_STDIN) {
-        guint32 credit = header->type == WIRE_CREDIT ? wire_get_u32(&reader) : 0;
-        ok = header->type == WIRE_CLOSE || wire_reader_done(&reader);
-        engine->input_credit += credit;
-        if (ok && engine->client)
-            vt_channel_send(engine->client, header->type, WIRE_STDIN, payload, header->length);
-    }
+    if (engine->input_ended)
+        return false;
+    if (header->type == WIRE_CLOSE)
+        engine->input_ended = true;
+    else
+        engine->input_credit += wire_get_u32(&reader);
+    if (engine->input_credit > WIRE_INPUT_WINDOW)
+        return false;
+    if (engine->client)
+        vt_channel_send(engine->client, header->type, WIRE_STDIN, payload, header->length);
+    return true;
+}
+
+static void take_stream_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
+{
+    bool ok = true;
+    if (header->aux == WIRE_STDIN)
+        ok = take_input_frame(engine, header, payload);
+    else if (header->type == WIRE_DATA)
+        ok = vt_stream_add(engine, header->aux, payload, header->length);
+    else
+        ok = vt_stream_end(engine, header->aux);
     if (!ok)
         vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent what it may not send");
 }
@@ -383,6 +409,11 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
     VtEngine *engine = data;
     if (engine->state == VT_STATE_DONE)
         return;
+    if (wire_frame_check(header, payload, WIRE_AGENT) < 0) {
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent a bad frame (%s, %u)",
+                     wire_type_name(header->type), header->type);
+        return;
+    }
     switch (header->type) {
     case WIRE_HELLO:
         take_hello(engine, payload, header->length);
@@ -402,18 +433,22 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
         take_session_frame(engine, header, payload);
         break;
     case WIRE_PING:
-        vt_channel_send(engine->agent, WIRE_PONG, 0, payload, MIN(header->length, 8));
+        vt_channel_send(engine->agent, WIRE_PONG, 0, payload, header->length);
         break;
     case WIRE_PONG:
         break;
     case WIRE_BYE:
-        finish(engine);
+        if (engine->state == VT_STATE_CLOSING)
+            finish(engine);
+        else
+            vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent said goodbye too early");
         break;
     case WIRE_ERROR:
         take_error(engine, payload, header->length);
         break;
-    default:
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent an unknown frame");
+    default: /* RESTED: nobody asked */
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent %s out of turn",
+                     wire_type_name(header->type));
     }
 }
 
@@ -425,14 +460,14 @@ static void on_agent_closed(const char *reason, gpointer data)
         vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent: %s", reason);
 }
 
-/* Reads what is there. False at the end of the stream. */
+/* Reads what is there, up to a limit. False at the end of the stream. */
 static bool drain(int fd, VtConsole *console)
 {
     guint8 bytes[16384];
     ssize_t n = 0;
-    while (fd >= 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
+    for (int reads = 0; fd >= 0 && reads < DRAIN_READS && (n = read(fd, bytes, sizeof bytes)) > 0; reads++)
         vt_console_add(console, bytes, (gsize)n);
-    return n < 0 && (errno == EAGAIN || errno == EINTR);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void end_by_guest(VtEngine *engine, const char *how)
@@ -478,9 +513,11 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
                                                : g_strdup_printf("status %d", WEXITSTATUS(status));
     if (pid == engine->machine.pid) {
         engine->machine.pid = -1;
+        if (engine->state == VT_STATE_DONE)
+            return;
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
             end_by_guest(engine, "was switched off");
-        else if (engine->state != VT_STATE_DONE)
+        else
             vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how, engine->qmp_failure ? ", its monitor: " : "",
                          engine->qmp_failure ? engine->qmp_failure : "");
     } else if (pid == engine->servers[0].pid || pid == engine->servers[1].pid) {
@@ -550,7 +587,7 @@ void vt_life_start(VtEngine *engine)
     watch_consoles(engine);
     engine->agent = vt_channel_new(vt_fd_steal(&engine->machine.agent), &agent, engine);
     engine->qmp = vt_qmp_new(vt_fd_steal(&engine->machine.qmp), QMP_DEADLINE_MS, &qmp, engine);
-    engine->boot_timer = g_timeout_add_seconds(engine->plan->boot_timeout_s, on_boot_timeout, engine);
+    start_boot_timer(engine);
     /* A child that died before the signal was listened to. */
     kill(getpid(), SIGCHLD);
 }

@@ -31,10 +31,11 @@ static void pump(VtEngine *engine, WireStream which)
         stream->client_credit -= size;
         sent += size;
     }
-    if (sent > 0)
-        g_byte_array_remove_range(stream->held, 0, (guint)sent);
+    /* Discarded perhaps by a send just now, which lost the client. */
     if (stream->discarded)
         g_byte_array_set_size(stream->held, 0);
+    else if (sent > 0)
+        g_byte_array_remove_range(stream->held, 0, (guint)sent);
     if (stream->ended && stream->held->len == 0 && !stream->told) {
         stream->told = true;
         if (engine->client)
@@ -59,10 +60,13 @@ bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize
     return true;
 }
 
-void vt_stream_end(VtEngine *engine, WireStream which)
+bool vt_stream_end(VtEngine *engine, WireStream which)
 {
+    if (engine->streams[which].ended)
+        return false;
     engine->streams[which].ended = true;
     pump(engine, which);
+    return true;
 }
 
 void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes)
