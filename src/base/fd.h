@@ -31,5 +31,9 @@ GBytes *vt_fd_read_all(int fd, gsize max, const char *what, GError **error);
  * change. Returns -1 on failure. */
 int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **error);
 
+/* Makes sure that descriptors 0 to 2 are open: those that our starter left closed would be the next that are opened, and
+ * be taken for stdin, stdout and stderr. They fail on use, as closed ones do. Called first in main(). */
+bool vt_fd_fill_standard(void);
+
 /* Writes all of `data` to a blocking descriptor. */
 bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error);

@@ -76,6 +76,13 @@ bool vt_cage_detach_mounts(GError **error)
     return true;
 }
 
+bool vt_cage_mount_proc(GError **error)
+{
+    if (mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+        return true;
+    return errno == EPERM || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount /proc");
+}
+
 bool vt_cage_mount_read_only(const char *path, GError **error)
 {
     struct statvfs st;

@@ -37,6 +37,11 @@ void vt_cage_device(VtCage *cage, const char *path);
 /* Makes this mount namespace's changes invisible outside, and outside's changes harmless inside. */
 bool vt_cage_detach_mounts(GError **error);
 
+/* Shows /proc of this PID namespace in the host's place, read-only: pids are what fork() returns, and a file server, which
+ * keeps /proc/self/fd open for good, reaches no process and no setting of the host by it. In a container whose /proc has covered
+ * parts that may be forbidden; then it stays as it is. */
+bool vt_cage_mount_proc(GError **error);
+
 /* Remounts the one mount at `path` read-only, nosuid, nodev, keeping the flags that a user namespace may not clear. */
 bool vt_cage_mount_read_only(const char *path, GError **error);
 

@@ -135,15 +135,12 @@ VtLiveJob *vt_jobs_find(const char *id, GError **error)
 static int connect_engine(const VtLiveJob *job, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[PATH_MAX];
+    vt_autofd root = open_root(NULL);
+    vt_autofd dir = root < 0 ? -1 : ctl_folder_open(root, job->slot);
     vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ctl_root_path(path, sizeof path) < 0 ||
-        g_snprintf(address.sun_path, sizeof address.sun_path, "%s/%d/control", path, job->slot) >=
-            (int)sizeof address.sun_path) {
-        vt_error_set(error, VT_ERROR_HOST, "cannot make a socket to job '%s'", job->id);
-        return -1;
-    }
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    /* The folder's own path may be longer than an address. */
+    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", dir);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot reach the engine of job '%s'", job->id);
         return -1;
     }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +18,7 @@
 #include "ctl/folder.h"
 #include "ctl/birth.h"
 
+#define OPEN_FILES_MIN 256 /* QEMU and the file servers open one for each queue and each file in use */
 #define KEEPER_PATIENCE_MS 2000 /* for a keeper to end by itself, and again after TERM */
 
 static int open_program(const char *name, GError **error)
@@ -46,11 +48,22 @@ static int open_gate(void)
     return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
+/* A low soft limit is the script's, and raised for the programs; a hard one is nobody's to raise. */
+static bool check_open_files(struct rlimit *files, GError **error)
+{
+    if (getrlimit(RLIMIT_NOFILE, files) < 0 || files->rlim_max < OPEN_FILES_MIN)
+        return vt_error_set(error, VT_ERROR_HOST, "the hard limit of open files (ulimit -Hn) must be at least %d",
+                            OPEN_FILES_MIN);
+    files->rlim_cur = files->rlim_max;
+    return true;
+}
+
 /* The child. Never returns. `fds` are in the order of KEEPER_FD_*. */
-static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const char *const argv[])
+static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files, const char *const argv[])
 {
     int lifted[KEEPER_FDS - 3];
     const char *const envp[] = {NULL};
+    setrlimit(RLIMIT_NOFILE, files);
     program = fcntl(program, F_DUPFD_CLOEXEC, 64);
     for (int i = 0; i < KEEPER_FDS - 3; i++)
         lifted[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
@@ -65,6 +78,9 @@ bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
 {
     char root[PATH_MAX];
     int pair[2];
+    struct rlimit files;
+    if (!check_open_files(&files, error))
+        return false;
     if (ctl_root_path(root, sizeof root) < 0)
         return vt_error_set(error, VT_ERROR_HOST, "the path of the run folder is too long");
     g_autofree char *text = vt_job_save(job);
@@ -83,7 +99,7 @@ bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the keeper");
     if (pid == 0)
-        run_keeper(keeper, fds, argv);
+        run_keeper(keeper, fds, &files, argv);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot watch the keeper");
@@ -115,7 +131,7 @@ static void sweep(void)
 
 void vt_launch_finish(VtLaunch *launch)
 {
-    int status;
+    int status = 0;
     if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS)) {
         kill(launch->keeper, SIGTERM);
         if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS))

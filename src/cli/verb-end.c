@@ -31,6 +31,10 @@ bool vt_verb_console(int argc, char **argv, GError **error)
         return false;
     g_autoptr(VtLiveJob) job = vt_jobs_find(argv[1], error);
     g_autofree char *text = job ? vt_jobs_ask(job, CTL_CONSOLE, 0, ASK_TIMEOUT_MS, error) : NULL;
+    /* An engine that was taken over must not speak to the terminal. */
+    for (char *at = text; at && *at; at++)
+        if (!g_ascii_isprint(*at) && *at != '\n')
+            *at = '?';
     if (text)
         g_print("%s", text);
     return text != NULL;

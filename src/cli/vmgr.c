@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 
 static const struct {
     const char *name;
@@ -57,6 +58,8 @@ static VtVerbRun find_verb(const char *name, GError **error)
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    if (!vt_fd_fill_standard())
+        return VT_EXIT_FAILED;
     setlocale(LC_ALL, "");
     if (argc < 2 || g_str_equal(argv[1], "--help") || g_str_equal(argv[1], "-h")) {
         print_help();

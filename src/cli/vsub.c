@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -135,6 +136,10 @@ static int submit(int argc, char **argv, GError **error)
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    if (!vt_fd_fill_standard())
+        return VT_EXIT_FAILED;
+    /* A starter that ignores its children would have ours reaped before we know their end. */
+    signal(SIGCHLD, SIG_DFL);
     setlocale(LC_ALL, "");
     int status = submit(argc, argv, &error);
     if (status >= 0)

@@ -66,7 +66,7 @@ static bool look(VtEngine *engine, GError **error)
     for (gsize i = 0; i < G_N_ELEMENTS(inherited); i++)
         if (inherited[i] >= 0)
             fcntl(inherited[i], F_SETFD, FD_CLOEXEC);
-    if (!vt_cage_detach_mounts(error))
+    if (!vt_cage_detach_mounts(error) || !vt_cage_mount_proc(error))
         return false;
     return find_kernel(engine, error) && vt_control_listen(engine, error);
 }

@@ -69,13 +69,18 @@ static int fail(int err, const char *what, const char *object)
     return EXIT_FAILED;
 }
 
-static void raise_limit(int resource)
+/* The starter's soft limits are the script's, who gets them in the guest; the programs need what the hard ones leave. */
+static void raise_limits(void)
 {
+    static const int raised[] = {RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS,   RLIMIT_DATA,
+                                 RLIMIT_FSIZE,  RLIMIT_NPROC,   RLIMIT_CPU};
     struct rlimit limit;
-    if (getrlimit(resource, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(resource, &limit);
-    }
+    for (size_t i = 0; i < sizeof raised / sizeof *raised; i++)
+        if (getrlimit(raised[i], &limit) == 0) {
+            limit.rlim_cur = limit.rlim_max;
+            setrlimit(raised[i], &limit);
+        }
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
 
 /* Leaves nothing of the starter's behind: not its session, signals, limits or descriptors. Its niceness and its
@@ -90,9 +95,7 @@ static int reset(void)
     sigfillset(&waited);
     sigprocmask(SIG_SETMASK, &waited, NULL);
     umask(022);
-    raise_limit(RLIMIT_NOFILE);
-    raise_limit(RLIMIT_MEMLOCK);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    raise_limits();
     if (chdir("/") < 0)
         return -errno;
     int null = open("/dev/null", O_RDWR);

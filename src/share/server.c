@@ -9,6 +9,7 @@
 #include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
@@ -113,6 +114,10 @@ static bool become_owner(const VtOwner *owner, int ids, GError **error)
 static bool map_ids(pid_t pid, const VtOwner *owner, GError **error)
 {
     g_autoptr(GString) gids = g_string_new(NULL);
+    g_autofree char *self = g_file_read_link("/proc/self", NULL);
+    /* In another PID namespace's /proc the number is somebody else's. */
+    if (!self || atoi(self) != getpid())
+        return vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids: /proc is another PID namespace's");
     g_string_append_printf(gids, "%u %u 1\n", owner->gid, owner->gid);
     for (gsize i = 0; i < owner->n_groups; i++)
         g_string_append_printf(gids, "%u %u 1\n", owner->groups[i], owner->groups[i]);

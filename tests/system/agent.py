@@ -377,7 +377,7 @@ def root_step():
 def failed_steps():
     table = (
         ("MOUNT", struct.pack("<Q", 0) + string("virtiofs") + string("absent") + string("/home/x") + string(""), 2, "mount virtiofs on '/home/x'"),
-        ("BIND", struct.pack("<Q", 0) + string("/proc/cpuinfo") + string("/sys/x"), 13, "make '/sys/x' to bind '/proc/cpuinfo' on"),
+        ("BIND", struct.pack("<Q", 0) + string("/proc/self") + string("/sys/x"), 1, "make '/sys/x' to bind '/proc/self' on"),
         ("ROOT", string("/nowhere"), 2, "move /dev to '/nowhere/dev'"),
         ("MKDIR", struct.pack("<III", 0, 0, 0o755) + string("/etc/passwd/x"), 20, "make directory '/etc/passwd/x'"),
     )

@@ -193,6 +193,10 @@ class Site:
         equal((result.status, result.err), (0, ""), "vmgr list")
         return json.loads(result.out)
 
+    def find(self, keeper):
+        """What vmgr list says of the job of a keeper: there may be others on this machine."""
+        return wait_for(lambda: next((job for job in self.jobs() if job["keeper"] == keeper), None), "the job in vmgr list")
+
     def control(self, slot, kind, aux=0):
         """A control request (src/ctl/control.h), not waited for: a connection, open."""
         connection = socket.socket(socket.AF_UNIX)
@@ -284,8 +288,7 @@ class Running:
 
     def job(self):
         """What vmgr says of it."""
-        keeper = children(self.vsub.pid)[0].pid
-        return next(job for job in self.site.jobs() if job["keeper"] == keeper)
+        return self.site.find(children(self.vsub.pid)[0].pid)
 
     def __enter__(self):
         return self
@@ -364,9 +367,15 @@ def named_sockets():
     return {(line[6], line[7]) for line in lines if len(line) > 7 and int(line[3], 16) & 0x10000}
 
 
-def leaves(uid):
-    """Cgroups that vTorque made for this user's jobs."""
-    return set(glob.glob(f"/sys/fs/cgroup/**/vtorque-{uid}-*", recursive=True))
+def folders(pattern):
+    """Folders by path and inode number: the next job's of the same name are others."""
+    found = set()
+    for path in glob.glob(pattern, recursive=True):
+        try:
+            found.add((path, os.stat(path).st_ino))
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def litter(uid):
@@ -392,10 +401,9 @@ class Inventory:
         self.before = self.take()
 
     def take(self):
-        root = self.site.run_root()
-        return {"mount": mounts(), "socket": named_sockets(), "leaf": leaves(self.site.user.uid),
-                "device": set(os.listdir("/sys/class/net")), "file": litter(self.site.user.uid),
-                "run folder": set(os.listdir(root)) if os.path.isdir(root) else set()}
+        uid = self.site.user.uid
+        return {"mount": mounts(), "socket": named_sockets(), "leaf": folders(f"/sys/fs/cgroup/**/vtorque-{uid}-*"),
+                "device": set(os.listdir("/sys/class/net")), "file": litter(uid), "run folder": folders(f"{self.site.run_root()}/*")}
 
     def check(self):
         """Waits until what is new is gone; what others make meanwhile, and remove, does not count."""
