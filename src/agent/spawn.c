@@ -58,7 +58,7 @@ static bool set_nonblocking(int fd)
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0;
 }
 
-static bool make_pipes(Ends *ends)
+static bool make_pipes(Ends *ends, const Setup *setup)
 {
     for (int i = 0; i < 3; i++) {
         bool is_input = i == WIRE_STDIN;
@@ -69,7 +69,8 @@ static bool make_pipes(Ends *ends)
         ends->ours[i] = both[is_input];
         ends->theirs[i] = both[!is_input];
         fcntl(ends->ours[i], F_SETPIPE_SZ, PIPE_SIZE);
-        if (!set_nonblocking(ends->ours[i]))
+        /* /dev/stdout opens the pipe again, with the rights of whoever it belongs to. */
+        if (!set_nonblocking(ends->ours[i]) || fchown(ends->theirs[i], setup->uid, setup->gid) < 0)
             return false;
     }
     return true;
@@ -179,7 +180,7 @@ bool spawn_start(const Setup *setup, Spawned *spawned, SpawnFailure *failure)
 {
     __attribute__((cleanup(clear_ends))) Ends ends = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
 
-    if (setup->has_terminal ? !make_terminal(&ends, setup) : !make_pipes(&ends))
+    if (setup->has_terminal ? !make_terminal(&ends, setup) : !make_pipes(&ends, setup))
         return fail(failure, errno, setup->has_terminal ? "make a terminal" : "make pipes");
     if (pipe2(ends.status, O_CLOEXEC) < 0 || !set_nonblocking(ends.status[0]))
         return fail(failure, errno, "make a pipe");

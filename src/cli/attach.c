@@ -285,15 +285,6 @@ static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-static gboolean on_keeper_end(gint fd, GIOCondition condition, gpointer data)
-{
-    Attach *attach = data;
-    /* What the engine sent last is still to be read: the connection's end follows. */
-    if (!vt_channel_is_open(attach->channel))
-        g_main_loop_quit(attach->loop);
-    return G_SOURCE_REMOVE;
-}
-
 static void watch_signals(Attach *attach)
 {
     static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
@@ -353,7 +344,7 @@ static void start_outputs(Attach *attach)
         credit(&attach->outputs[which], true);
 }
 
-void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *result)
+void vt_attach(const VtAttachment *attachment, int run, VtResult *result)
 {
     const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
     Attach attach = {.what = attachment, .result = result, .loop = g_main_loop_new(NULL, FALSE)};
@@ -362,7 +353,6 @@ void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *re
     attach.channel = vt_channel_new(run, &handlers, &attach);
     start_outputs(&attach);
     send_opening(&attach);
-    g_unix_fd_add(keeper, G_IO_IN, on_keeper_end, &attach);
     g_main_loop_run(attach.loop);
     clear_progress(&attach);
     vt_channel_free(attach.channel);

@@ -4,7 +4,7 @@
  *
  * Theory of operation. Everything is an event in the default GLib main context. Output is written only when the descriptor
  * is ready, in pieces that cannot block, and credited when written; so a slow reader of stdout never holds up stderr. It
- * ends by the engine's CTL_OUTCOME, the connection's end, or the keeper's.
+ * ends by the engine's CTL_OUTCOME or the connection's end, when all output is written: engine and keeper may be gone long before.
  */
 #pragma once
 
@@ -41,7 +41,7 @@ typedef struct {
     bool interrupted; /* by a second INT */
 } VtResult;
 
-/* Runs the job to its end. Blocks. `run` is taken over; `keeper` is a pidfd, which is not. */
-void vt_attach(const VtAttachment *attachment, int run, int keeper, VtResult *result);
+/* Runs the job to its end. Blocks. `run` is taken over. */
+void vt_attach(const VtAttachment *attachment, int run, VtResult *result);
 
 void vt_result_clear(VtResult *result);

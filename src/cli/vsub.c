@@ -46,12 +46,14 @@ static int open_output(const char *path, int standard, GError **error)
     return fd;
 }
 
-/* One line, and what belongs to it: the reason of a job that did not end by itself. */
+/* One line, and what belongs to it: the reason of a job that did not end by itself. Who sent a second INT knows. */
 static void print_outcome(const VtResult *result)
 {
+    if (result->interrupted)
+        return;
     if (!result->has_outcome)
         g_printerr("vsub: the job's engine was killed\n");
-    else if (result->reason != CTL_REASON_DONE && !result->interrupted)
+    else if (result->reason != CTL_REASON_DONE)
         g_printerr("vsub: %s\n", result->message);
 }
 
@@ -91,7 +93,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .errors = errors,
         .progress = isatty(STDERR_FILENO),
     };
-    vt_attach(&attachment, vt_fd_steal(&launch.run), launch.pidfd, &result);
+    vt_attach(&attachment, vt_fd_steal(&launch.run), &result);
     vt_launch_finish(&launch);
     print_outcome(&result);
     if (submission->is_verbose)

@@ -125,9 +125,11 @@ def run_row(site, row):
             vsub.stdin.write(script.encode())
             vsub.stdin.close()
             gate.wait(row.step)
+            # A phase is reached when a process is forked, a moment before it is what it will be.
+            role = ROLES.get(row.victim, row.victim)
+            wait_for(lambda: row.victim == "agent" or role in find_job(vsub.pid)[0], f"the {row.victim}")
             roles, everyone = find_job(vsub.pid)
-            victim = roles.get(ROLES.get(row.victim, row.victim))
-            assert victim or row.victim == "agent", f"no {row.victim} among {roles}"
+            victim = roles.get(role)
             connection = row.strike(site, victim, roles["keeper"].pid)
             gate.open()
             if row.is_stop and row.step != "ending" or row.is_stop and row.victim in ("vsub", "keeper", "engine"):
