@@ -297,14 +297,19 @@ def signals():
 
 def stop_and_continue():
     """TSTP and CONT reach the script; vsub stops with it"""
-    with Running(SITE, "trap 'echo TSTP' TSTP\ntrap 'echo CONT' CONT\ntrap 'exit 5' TERM\n" + FOREVER) as job:
+    # The shell waits by a builtin, which a trap interrupts; a CONT that came before the trap ran would take TSTP back.
+    script = "trap 'echo TSTP; : > stopped' TSTP\ntrap 'echo CONT' CONT\ntrap 'exit 5' TERM\n" \
+             "(trap '' TSTP; exec sleep 1000) &\necho up\nwhile :; do wait; done\n"
+    with Running(SITE, script) as job:
         job.wait_text(b"up\n")
         job.signal(signal.SIGTSTP)
         equal(os.WIFSTOPPED(os.waitpid(job.vsub.pid, os.WUNTRACED)[1]), True)
+        wait_for(lambda: os.path.exists(f"{SITE.work}/stopped"), "the trap of TSTP")
         job.signal(signal.SIGCONT)
         job.wait_text(b"TSTP\n").wait_text(b"CONT\n")
         job.signal(signal.SIGTERM)
         equal(job.finish().status, 5)
+    os.unlink(f"{SITE.work}/stopped")
 
 
 def second_interrupt():
