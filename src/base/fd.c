@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 
 #include "base/error.h"
@@ -32,6 +33,15 @@ GBytes *vt_fd_read_all(int fd, gsize max, const char *what, GError **error)
     gsize size = data->len;
     g_byte_array_append(data, (const guint8 *)"", 1);
     return g_bytes_new_take(g_byte_array_free(g_steal_pointer(&data), FALSE), size);
+}
+
+bool vt_fd_wait(int fd, int timeout_ms)
+{
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    int n;
+    while ((n = poll(&readable, 1, timeout_ms)) < 0 && errno == EINTR)
+        ;
+    return n > 0;
 }
 
 bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error)

@@ -35,5 +35,8 @@ int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **er
  * be taken for stdin, stdout and stderr. They fail on use, as closed ones do. Called first in main(). */
 bool vt_fd_fill_standard(void);
 
+/* Waits until `fd` can be read from (a pidfd: until the process has ended). False after `timeout_ms` without that. */
+bool vt_fd_wait(int fd, int timeout_ms);
+
 /* Writes all of `data` to a blocking descriptor. */
 bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error);

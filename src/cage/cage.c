@@ -78,7 +78,7 @@ bool vt_cage_detach_mounts(GError **error)
 
 bool vt_cage_mount_proc(GError **error)
 {
-    if (mount("proc", "/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
         return true;
     return errno == EPERM || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount /proc");
 }

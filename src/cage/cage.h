@@ -37,8 +37,8 @@ void vt_cage_device(VtCage *cage, const char *path);
 /* Makes this mount namespace's changes invisible outside, and outside's changes harmless inside. */
 bool vt_cage_detach_mounts(GError **error);
 
-/* Shows /proc of this PID namespace in the host's place, read-only: pids are what fork() returns, and a file server, which
- * keeps /proc/self/fd open for good, reaches no process and no setting of the host by it. In a container whose /proc has covered
+/* Shows /proc of this PID namespace in the host's place: pids are what fork() returns, and a file server, which keeps
+ * /proc/self/fd open for good, reaches no process of the host by it. In a container whose /proc has covered
  * parts that may be forbidden; then it stays as it is. */
 bool vt_cage_mount_proc(GError **error);
 

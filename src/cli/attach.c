@@ -88,8 +88,11 @@ static void maybe_quit(Attach *attach)
     g_main_loop_quit(attach->loop);
 }
 
-static void break_output(Output *output)
+/* A reader that went away is no failure; a full disk is. */
+static void break_output(Output *output, int errnum)
 {
+    if (errnum != EPIPE)
+        g_printerr("vsub: cannot write %s: %s\n", output->which == WIRE_STDOUT ? "stdout" : "stderr", g_strerror(errnum));
     output->broken = true;
     output->owed += output->held->len;
     g_byte_array_set_size(output->held, 0);
@@ -102,7 +105,7 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
     Output *output = data;
     ssize_t n = write(fd, output->held->data, MIN(output->held->len, output->piece));
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        break_output(output);
+        break_output(output, errno);
     } else if (n > 0) {
         g_byte_array_remove_range(output->held, 0, (guint)n);
         output->owed += (guint32)n;

@@ -54,7 +54,8 @@ static int open_root(GError **error)
     char path[PATH_MAX];
     int root = ctl_root_path(path, sizeof path) < 0 ? -ENAMETOOLONG : ctl_root_open(path, false);
     if (root < 0 && root != -ENOENT)
-        vt_error_set_errno(error, VT_ERROR_HOST, -root, "cannot use the folder of run folders '%s'", path);
+        vt_error_set_errno(error, VT_ERROR_HOST, -root, "cannot use the folder of run folders (which must be yours alone, and no link) '%s'",
+                           path);
     return root;
 }
 
@@ -191,15 +192,6 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
     return text;
 }
 
-static bool ends_within(int pidfd, int ms)
-{
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    int n;
-    while ((n = poll(&ended, 1, ms)) < 0 && errno == EINTR)
-        ;
-    return n > 0;
-}
-
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)
 {
     vt_autofd pidfd = (int)syscall(SYS_pidfd_open, job->keeper, 0);
@@ -210,12 +202,12 @@ bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)
         return true;
     vt_autofd fd = connect_engine(job, NULL);
     g_autofree char *answer = fd < 0 ? NULL : ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
-    if (answer && ends_within(pidfd, (now ? 0 : grace_ms) + END_SLACK_MS))
+    if (answer && vt_fd_wait(pidfd, (now ? 0 : grace_ms) + END_SLACK_MS))
         return true;
     syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
-    if (!ends_within(pidfd, GONE_MS))
+    if (!vt_fd_wait(pidfd, GONE_MS))
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    if (!ends_within(pidfd, GONE_MS))
+    if (!vt_fd_wait(pidfd, GONE_MS))
         return vt_error_set(error, VT_ERROR_HOST, "job '%s' does not end: its keeper, process %d, cannot be killed",
                             job->id, job->keeper);
     ctl_root_sweep(root);

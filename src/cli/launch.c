@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -112,15 +111,6 @@ bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
     return true;
 }
 
-static bool ends_within(int pidfd, int ms)
-{
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    int n;
-    while ((n = poll(&ended, 1, ms)) < 0 && errno == EINTR)
-        ;
-    return n > 0;
-}
-
 static void sweep(void)
 {
     char path[PATH_MAX];
@@ -132,9 +122,9 @@ static void sweep(void)
 void vt_launch_finish(VtLaunch *launch)
 {
     int status = 0;
-    if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS)) {
+    if (!vt_fd_wait(launch->pidfd, KEEPER_PATIENCE_MS)) {
         kill(launch->keeper, SIGTERM);
-        if (!ends_within(launch->pidfd, KEEPER_PATIENCE_MS))
+        if (!vt_fd_wait(launch->pidfd, KEEPER_PATIENCE_MS))
             kill(launch->keeper, SIGKILL);
     }
     while (waitpid(launch->keeper, &status, 0) < 0 && errno == EINTR)

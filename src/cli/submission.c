@@ -167,12 +167,10 @@ static bool is_shareable(const char *path)
 
 static bool load_submit_dir(Draft *draft, GError **error)
 {
-    g_autofree char *cwd = g_get_current_dir();
     char *real = realpath(".", NULL);
     if (!real || !vt_job_path_is_valid(real)) {
         free(real);
-        return vt_error_set(error, VT_ERROR_USER,
-                            "the submit directory '%s' does not exist any more", cwd);
+        return vt_error_set(error, VT_ERROR_USER, "the submit directory does not exist any more");
     }
     draft->job->submit_dir = g_strdup(real);
     free(real);

@@ -142,6 +142,8 @@ int main(int argc, char **argv)
         return VT_EXIT_FAILED;
     /* A starter that ignores its children would have ours reaped before we know their end. */
     signal(SIGCHLD, SIG_DFL);
+    /* A limit of file sizes is an error like any other. */
+    signal(SIGXFSZ, SIG_IGN);
     setlocale(LC_ALL, "");
     int status = submit(argc, argv, &error);
     if (status >= 0)

@@ -139,8 +139,8 @@ static int wait_for_engine(int dir)
         pid <= 1)
         return 0;
     ctl_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd < 0)
-        return errno == ESRCH ? 0 : -errno;
+    if (pidfd < 0) /* EINVAL: the number is a thread's now */
+        return errno == ESRCH || errno == EINVAL ? 0 : -errno;
     if (ctl_process_start_time(pid) != start)
         return 0;
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
@@ -198,14 +198,21 @@ static int take_slot(int root, int slot, bool make, CtlFolder *folder)
     return 0;
 }
 
+/* A slot that somebody has, or that something has which is no run folder of ours. */
+static bool is_taken(int err)
+{
+    return err == -EAGAIN || err == -ENOTDIR || err == -ELOOP || err == -EACCES || err == -EISDIR;
+}
+
 int ctl_folder_take(int root, CtlFolder *folder)
 {
+    int err = -EBUSY;
     for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
-        int err = take_slot(root, slot, true, folder);
-        if (err != -EAGAIN)
+        err = take_slot(root, slot, true, folder);
+        if (!is_taken(err))
             return err;
     }
-    return -EBUSY;
+    return err == -EAGAIN ? -EBUSY : err;
 }
 
 void ctl_folder_remove(CtlFolder *folder)
@@ -226,7 +233,7 @@ int ctl_root_sweep(int root)
     for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
         CtlFolder folder;
         int err = take_slot(root, slot, false, &folder);
-        if (err == -EAGAIN)
+        if (is_taken(err))
             continue;
         if (err < 0)
             return err;

@@ -46,8 +46,10 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
     default: /* WIRE_CLOSE */
         if (is_input && engine->state == VT_STATE_RUNNING)
             vt_channel_send(engine->agent, WIRE_CLOSE, WIRE_STDIN, "", 1);
-        if (!is_input)
+        if (!is_input) {
             vt_stream_discard(engine, header->aux);
+            vt_life_check_done(engine);
+        }
         return true;
     }
 }

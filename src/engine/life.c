@@ -433,7 +433,9 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
         take_session_frame(engine, header, payload);
         break;
     case WIRE_PING:
-        vt_channel_send(engine->agent, WIRE_PONG, 0, payload, header->length);
+        /* Who asks without reading the answers gets none. */
+        if (vt_channel_queued(engine->agent) < WIRE_PAYLOAD_MAX)
+            vt_channel_send(engine->agent, WIRE_PONG, 0, payload, header->length);
         break;
     case WIRE_PONG:
         break;

@@ -189,7 +189,7 @@ int main(int argc, char **argv)
         return fail(err, "cannot start the keeper", NULL);
     int root = ctl_root_open(argv[1], true);
     if (root < 0)
-        return fail(root, "cannot use the folder of run folders", argv[1]);
+        return fail(root, "cannot use the folder of run folders (which must be yours alone, and no link)", argv[1]);
     root = lift(root);
     err = ctl_folder_take(root, &folder);
     if (err < 0)

@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "cage/cage.h"
 #include "cage/filter.h"
 #include "share/tree.h"
 
@@ -150,6 +151,9 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
 {
     if (unshare(CLONE_NEWNS) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's mounts");
+    /* virtiofsd keeps /proc/self/fd open: it shall lead to no setting of the kernel. */
+    if (!vt_cage_mount_read_only("/proc", error))
+        return false;
     g_autoptr(GArray) sources = open_sources(plan, is_root, owner, error);
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;

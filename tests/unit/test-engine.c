@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/test-engine.c - the engine's life against an agent, a client and controls that say
+ * what a script says.
+ *
+ * Each talk runs an engine in a child process, without a machine, and plays its peers: nothing that
+ * they say may do more than end the job, and the engine always ends by itself.
+ */
+#include "engine/engine.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctl/control.h"
+
+#define PATIENCE_S 60
+#define CREDIT (256 * 1024)
+
+typedef struct {
+    pid_t engine;
+    int client, agent, serial, qmp, keeper,
+        control; /* our ends; control: the name is the engine's */
+    int listener;
+    gboolean told;
+    guint8 reason;
+    char message[WIRE_STRING_MAX + 1];
+} Talk;
+
+typedef struct {
+    const char *name;
+    const char *bytes;
+    gsize size;
+    const char *message; /* a part of the outcome's; NULL: it is not the guest's fault */
+} Case;
+
+#define FRAME(type, aux, session, length, ...) "" length "\0\0\0" type aux session "\0" __VA_ARGS__
+#define CASE(name, message, bytes)                                                                 \
+    {                                                                                              \
+        name, bytes, sizeof bytes - 1, message                                                     \
+    }
+
+/* The engine */
+
+static VtJob *new_job(guint boot_timeout_s)
+{
+    g_autofree char *text =
+        g_strdup_printf("{\"version\": 1, \"id\": \"1.local\", \"name\": \"x\", \"host\": "
+                        "\"node\", \"user\": \"ann\", \"group\": \"ann\","
+                        "\"uid\": 1000, \"gid\": 1000, \"groups\": [], \"group_names\": [], "
+                        "\"home\": \"/home/ann\", \"shell\": \"/bin/sh\","
+                        "\"image\": \"tiny\", \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
+                        "%u, \"walltime_s\": 0,"
+                        "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
+                        "\"mounts\": [], \"tmp_mib\": 64}",
+                        boot_timeout_s);
+    g_autoptr(GError) error = NULL;
+    VtJob *job = vt_job_load(text, strlen(text), &error);
+    g_assert_no_error(error);
+    return job;
+}
+
+/* The child. */
+static void run_engine(guint boot_timeout_s, const int fds[6])
+{
+    VtEngine engine = {
+        .job = new_job(boot_timeout_s),
+        .run = fds[0],
+        .keeper = fds[4],
+        .gate = -1,
+        .folder = -1,
+        .control = fds[5],
+        .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
+        .machine = VT_MACHINE_NONE,
+        .console = vt_console_new(),
+        .qemu_log = vt_console_new(),
+        .server_log = vt_console_new(),
+        .loop = g_main_loop_new(NULL, FALSE),
+    };
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    engine.plan = vt_plan_new(engine.job, 0, "vmlinux");
+    engine.machine.agent = fds[1];
+    engine.machine.serial = fds[2];
+    engine.machine.qmp = fds[3];
+    vt_opening_init(&engine.opening);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        engine.streams[which].held = g_byte_array_new();
+    vt_client_start(&engine);
+    vt_control_start(&engine);
+    vt_life_start(&engine);
+    g_main_loop_run(engine.loop);
+    _exit(0);
+}
+
+static void set_patience(int fd)
+{
+    const struct timeval patience = {.tv_sec = PATIENCE_S};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+}
+
+static int new_listener(void)
+{
+    const struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    g_assert_cmpint(bind(fd, (const struct sockaddr *)&address, sizeof(sa_family_t)), ==, 0);
+    g_assert_cmpint(listen(fd, CTL_CONTROLS_MAX), ==, 0);
+    return fd;
+}
+
+static void talk_start(Talk *talk, guint boot_timeout_s)
+{
+    int pairs[4][2], keeper[2], theirs[6];
+    int *const ours[] = {&talk->client, &talk->agent, &talk->serial, &talk->qmp};
+    *talk = (Talk){.control = -1};
+    g_assert_cmpint(pipe(keeper), ==, 0);
+    for (int i = 0; i < 4; i++) {
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]), ==, 0);
+        *ours[i] = pairs[i][0];
+        theirs[i] = pairs[i][1];
+        set_patience(pairs[i][0]);
+    }
+    theirs[4] = keeper[0];
+    theirs[5] = talk->listener = new_listener();
+    talk->keeper = keeper[1];
+    talk->engine = fork();
+    g_assert_cmpint(talk->engine, >=, 0);
+    if (talk->engine == 0) {
+        for (int i = 0; i < 4; i++)
+            close(pairs[i][0]);
+        close(keeper[1]);
+        run_engine(boot_timeout_s, theirs);
+    }
+    for (int i = 0; i < 5; i++)
+        close(theirs[i]);
+}
+
+/* Peers */
+
+static void say_bytes(int fd, const void *bytes, gsize size)
+{
+    const char *at = bytes;
+    while (size > 0) {
+        gssize n = send(fd, at, size, MSG_NOSIGNAL);
+        if (n <= 0) /* the engine has had enough */
+            return;
+        at += n;
+        size -= (gsize)n;
+    }
+}
+
+static void say(int fd, guint8 type, guint8 aux, const void *payload, gsize size)
+{
+    guint8 header[WIRE_HEADER_SIZE];
+    wire_header_format(&(WireHeader){.length = (guint32)size, .type = type, .aux = aux}, header);
+    say_bytes(fd, header, sizeof header);
+    say_bytes(fd, payload, size);
+}
+
+static void say_u32(int fd, guint8 type, guint8 aux, guint32 value)
+{
+    guint8 payload[4];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_u32(&writer, value);
+    say(fd, type, aux, payload, sizeof payload);
+}
+
+static gboolean hear(int fd, WireHeader *header, guint8 payload[WIRE_PAYLOAD_MAX])
+{
+    guint8 bytes[WIRE_HEADER_SIZE];
+    if (recv(fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes)
+        return FALSE;
+    g_assert_cmpint(wire_header_parse(bytes, header), ==, 0);
+    return header->length == 0 ||
+           recv(fd, payload, header->length, MSG_WAITALL) == (gssize)header->length;
+}
+
+/* Hears frames up to the next of `type`, and what of them is the outcome. FALSE at the end of the
+ * stream. */
+static gboolean await(Talk *talk, int fd, guint8 type, int aux)
+{
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    WireHeader header;
+    while (hear(fd, &header, payload)) {
+        if (fd == talk->client && header.type == CTL_OUTCOME) {
+            WireReader reader = wire_reader(payload, header.length);
+            g_assert_false(talk->told);
+            talk->told = TRUE;
+            talk->reason = header.aux;
+            wire_get_string(&reader, talk->message, sizeof talk->message);
+        }
+        if (header.type == type && (aux < 0 || header.aux == aux))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void say_hello(Talk *talk, guint32 magic, guint16 lowest, guint16 highest)
+{
+    guint8 payload[64];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_u32(&writer, magic);
+    wire_put_u16(&writer, lowest);
+    wire_put_u16(&writer, highest);
+    wire_put_string(&writer, "6.1.0");
+    say(talk->agent, WIRE_HELLO, 0, payload, writer.used);
+}
+
+static void become_ready(Talk *talk)
+{
+    say_hello(talk, WIRE_MAGIC, 1, 1);
+    g_assert_true(await(talk, talk->agent, WIRE_PLAN_END, -1));
+    say(talk->agent, WIRE_READY, 0, NULL, 0);
+    g_assert_true(await(talk, talk->client, CTL_PHASE, CTL_PHASE_READY));
+}
+
+static void say_opening(Talk *talk)
+{
+    static const guint8 open[] = "\0\0\0\0\0\0\0\0\022\0\0\0\0\0\0\0\001\0/";
+    say(talk->client, WIRE_OPEN, 0, open, sizeof open - 1);
+    say(talk->client, WIRE_WORD, WIRE_WORD_ARG, "sh", 2);
+    say(talk->client, CTL_SCRIPT, 0, "true", 4);
+    say_u32(talk->client, WIRE_CREDIT, WIRE_STDOUT, CREDIT);
+    say(talk->client, WIRE_START, 0, NULL, 0);
+}
+
+static void become_running(Talk *talk)
+{
+    become_ready(talk);
+    say_opening(talk);
+    g_assert_true(await(talk, talk->agent, WIRE_PLAN_END, -1));
+    say(talk->agent, WIRE_READY, 0, NULL, 0);
+    g_assert_true(await(talk, talk->agent, WIRE_START, -1));
+    say_u32(talk->agent, WIRE_STARTED, 0, 77);
+    g_assert_true(await(talk, talk->client, CTL_PHASE, CTL_PHASE_RUNNING));
+}
+
+static void talk_clear(Talk *talk)
+{
+    const int fds[] = {talk->client, talk->agent,    talk->serial, talk->qmp,
+                       talk->keeper, talk->listener, talk->control};
+    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+/* The engine ends by itself, in good order. Returns its peak memory in KiB. */
+static long talk_end(Talk *talk)
+{
+    int status;
+    struct rusage usage;
+    if (!talk->told)
+        await(talk, talk->client, CTL_OUTCOME, -1);
+    close(talk->client);
+    talk->client = -1;
+    g_assert_cmpint(wait4(talk->engine, &status, 0, &usage), ==, talk->engine);
+    g_assert_cmphex(status, ==, 0);
+    talk_clear(talk);
+    return usage.ru_maxrss;
+}
+
+static void end_by_protocol(Talk *talk, const char *message)
+{
+    talk_end(talk);
+    g_assert_true(talk->told);
+    g_test_message("%s", talk->message);
+    g_assert_nonnull(strstr(talk->message, message));
+    g_assert_cmpint(talk->reason, ==, CTL_REASON_GUEST_PROTOCOL);
+}
+
+/* Tests */
+
+static void test_good(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    say_u32(talk.agent, WIRE_CREDIT, WIRE_STDIN, WIRE_INPUT_WINDOW);
+    g_assert_true(await(&talk, talk.client, WIRE_CREDIT, WIRE_STDIN));
+    say(talk.client, WIRE_DATA, WIRE_STDIN, "in", 2);
+    g_assert_true(await(&talk, talk.agent, WIRE_DATA, WIRE_STDIN));
+    say(talk.agent, WIRE_DATA, WIRE_STDOUT, "out", 3);
+    g_assert_true(await(&talk, talk.client, WIRE_DATA, WIRE_STDOUT));
+    say_bytes(talk.agent, "\1\0\0\0\062\1\0\0\0\1\0\0\0\062\2\0\0\0", 18);
+    say_bytes(talk.agent, "\6\0\0\0\041\0\0\0\7\0\0\0\0\0", 14);
+    say(talk.agent, WIRE_ENDED, 0, NULL, 0);
+    g_assert_true(await(&talk, talk.client, WIRE_EXIT, WIRE_EXIT_STATUS));
+    g_assert_true(await(&talk, talk.agent, WIRE_SHUTDOWN, -1));
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    talk_end(&talk);
+    g_assert_true(talk.told);
+    g_assert_cmpint(talk.reason, ==, CTL_REASON_DONE);
+}
+
+/* type, aux, session: one byte each; the session's second is 0. */
+static const Case from_birth[] = {
+    CASE("noise", "bad frame", "GET / HTTP/1.0\r\n\r\n"),
+    CASE("ready first", "out of turn", FRAME("\4", "\0", "\0", "\0")),
+    CASE("session first", "session", FRAME("\42", "\0", "\0", "\0")),
+    CASE("short hello", "bad frame", FRAME("\1", "\0", "\0", "\4", "vtWx")),
+    CASE("other magic", "introduce", FRAME("\1", "\0", "\0", "\10", "12345678")),
+    CASE("no common version", "versions 7 to 9",
+         FRAME("\1", "\0", "\0", "\10", "\x76\x74\x57\x78\7\0\11\0")),
+};
+
+static const Case when_running[] = {
+    CASE("unknown type", "bad frame", FRAME("\310", "\0", "\0", "\0")),
+    CASE("a type of the client's", "bad frame", FRAME("\204", "\0", "\0", "\0")),
+    CASE("a frame of the engine's", "bad frame", FRAME("\3", "\0", "\0", "\0")),
+    CASE("length over the limit", "bad frame", "\1\0\1\0\60\1\0\0"),
+    CASE("session over the limit", "bad frame", FRAME("\60", "\1", "\40", "\1", "x")),
+    CASE("another session", "session", FRAME("\60", "\1", "\1", "\1", "x")),
+    CASE("no bytes of output", "bad frame", FRAME("\60", "\1", "\0", "\0")),
+    CASE("output on stdin", "bad frame", FRAME("\60", "\0", "\0", "\1", "x")),
+    CASE("output on stream 3", "bad frame", FRAME("\60", "\3", "\0", "\1", "x")),
+    CASE("credit for stdout", "bad frame", FRAME("\61", "\1", "\0", "\4", "\1\0\0\0")),
+    CASE("credit over the window", "may not send", FRAME("\61", "\0", "\0", "\4", "\1\0\1\0")),
+    CASE("credit of 2^32 - 1", "may not send", FRAME("\61", "\0", "\0", "\4", "\377\377\377\377")),
+    CASE("credit twice", "may not send",
+         FRAME("\61", "\0", "\0", "\4", "\0\0\1\0") FRAME("\61", "\0", "\0", "\4", "\1\0\0\0")),
+    CASE("credit after close", "may not send",
+         FRAME("\62", "\0", "\0", "\1", "\1") FRAME("\61", "\0", "\0", "\4", "\1\0\0\0")),
+    CASE("stdin closed twice", "may not send",
+         FRAME("\62", "\0", "\0", "\1", "\1") FRAME("\62", "\0", "\0", "\1", "\1")),
+    CASE("stdout closed twice", "may not send",
+         FRAME("\62", "\1", "\0", "\1", "\0") FRAME("\62", "\1", "\0", "\1", "\0")),
+    CASE("output after close", "may not send",
+         FRAME("\62", "\1", "\0", "\1", "\0") FRAME("\60", "\1", "\0", "\1", "x")),
+    CASE("exit of no kind", "bad frame", FRAME("\41", "\11", "\0", "\6", "\0\0\0\0\0\0")),
+    CASE("exit with more behind it", "bad frame", FRAME("\41", "\0", "\0", "\7", "\0\0\0\0\0\0\0")),
+    CASE("goodbye", "too early", FRAME("\106", "\0", "\0", "\0")),
+    CASE("hello again", "introduce", FRAME("\1", "\0", "\0", "\10", "\x76\x74\x57\x78\1\0\1\0")),
+    CASE("ready again", "out of turn", FRAME("\4", "\0", "\0", "\0")),
+    CASE("rested", "out of turn", FRAME("\103", "\0", "\0", "\0")),
+    CASE("an error with an escape", "\\033",
+         FRAME("\110", "\0", "\0", "\11", "\1\0\0\0\3\0\033[m")),
+};
+
+static void test_from_birth(gconstpointer data)
+{
+    const Case *test = data;
+    Talk talk;
+    talk_start(&talk, 60);
+    say_bytes(talk.agent, test->bytes, test->size);
+    end_by_protocol(&talk, test->message);
+}
+
+static void test_running(gconstpointer data)
+{
+    const Case *test = data;
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    say_bytes(talk.agent, test->bytes, test->size);
+    /* What still goes to a client that is there is let through. */
+    say(talk.client, WIRE_CLOSE, WIRE_STDOUT, "", 1);
+    end_by_protocol(&talk, test->message);
+}
+
+/* A session that ends without a word of how: the guest is brought down in order. */
+static void test_no_exit(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    say(talk.agent, WIRE_ENDED, 0, NULL, 0);
+    g_assert_true(await(&talk, talk.agent, WIRE_SHUTDOWN, -1));
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    end_by_protocol(&talk, "no exit status");
+}
+
+/* The first status is told, and the guest is not asked any more. */
+static void test_two_exits(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    say_bytes(talk.agent, FRAME("\41", "\0", "\0", "\6", "\3\0\0\0\0\0"), 14);
+    say_bytes(talk.agent, FRAME("\41", "\0", "\0", "\6", "\0\0\0\0\0\0"), 14);
+    g_assert_true(await(&talk, talk.client, WIRE_EXIT, -1));
+    g_assert_false(await(&talk, talk.client, WIRE_EXIT, -1));
+    talk_end(&talk);
+    g_assert_true(talk.told);
+    g_assert_cmpint(talk.reason, ==, CTL_REASON_DONE);
+}
+
+static void test_output_flood(void)
+{
+    Talk talk;
+    guint8 data[WIRE_PAYLOAD_MAX] = {0};
+    talk_start(&talk, 60);
+    become_running(&talk);
+    /* The client reads nothing beyond its credit: the agent's, the tail, and then one too many. */
+    for (int i = 0; i < 3 * CREDIT / WIRE_PAYLOAD_MAX + 2; i++)
+        say(talk.agent, WIRE_DATA, WIRE_STDERR, data, sizeof data);
+    say(talk.client, WIRE_CLOSE, WIRE_STDERR, "", 1);
+    end_by_protocol(&talk, "may not send");
+}
+
+static void test_ping_flood(void)
+{
+    Talk talk;
+    guint8 pings[1000][16];
+    const guint8 ping[16] = {8, 0, 0, 0, WIRE_PING};
+    talk_start(&talk, 60);
+    become_running(&talk);
+    for (gsize i = 0; i < G_N_ELEMENTS(pings); i++)
+        memcpy(pings[i], ping, sizeof ping);
+    for (int i = 0; i < 1000; i++)
+        say_bytes(talk.agent, pings, sizeof pings);
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    g_assert_cmpint(talk_end(&talk), <, 256 * 1024);
+}
+
+/* The walltime and the deadline start once. */
+static void test_started_flood(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    for (int i = 0; i < 10000; i++)
+        say_u32(talk.agent, WIRE_STARTED, 0, 77);
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    end_by_protocol(&talk, "too early");
+}
+
+static void test_silent(gconstpointer data)
+{
+    Talk talk;
+    const char *state = data;
+    talk_start(&talk, 1);
+    if (g_str_equal(state, "script")) {
+        become_ready(&talk);
+        say_opening(&talk);
+    } else if (g_str_equal(state, "half a frame")) {
+        say_bytes(talk.agent, "\377\0\0\0\1\0\0\0abc", 11);
+    }
+    talk_end(&talk);
+    g_assert_true(talk.told);
+    g_assert_cmpint(talk.reason, ==, CTL_REASON_BOOT_TIMEOUT);
+}
+
+/* A console that never pauses keeps an order from nobody. */
+static void test_console_flood(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    pid_t writer = fork();
+    if (writer == 0) {
+        static const char line[4096] = {0};
+        while (send(talk.serial, line, sizeof line, MSG_NOSIGNAL) > 0)
+            ;
+        _exit(0);
+    }
+    say(talk.client, CTL_END, CTL_END_NOW, NULL, 0);
+    talk_end(&talk);
+    g_assert_cmpint(talk.reason, ==, CTL_REASON_ENDED);
+    waitpid(writer, NULL, 0);
+}
+
+static const Case from_client[] = {
+    CASE("noise", NULL, "GET / HTTP/1.0\r\n\r\n"),
+    CASE("stdin without credit", NULL, FRAME("\60", "\0", "\0", "\1", "x")),
+    CASE("output", NULL, FRAME("\60", "\1", "\0", "\1", "x")),
+    CASE("credit for stdin", NULL, FRAME("\61", "\0", "\0", "\4", "\1\0\0\0")),
+    CASE("short credit", NULL, FRAME("\61", "\1", "\0", "\3", "\1\0\0")),
+    CASE("signal 0", NULL, FRAME("\25", "\0", "\0", "\0")),
+    CASE("signal 65", NULL, FRAME("\25", "\101", "\0", "\0")),
+    CASE("a fault", NULL, FRAME("\107", "\2", "\0", "\0")),
+    CASE("a step", NULL, FRAME("\2", "\10", "\0", "\3", "\1\0x")),
+    CASE("another session", NULL, FRAME("\25", "\17", "\1", "\0")),
+    CASE("script after the start", NULL, FRAME("\202", "\0", "\0", "\1", "x")),
+    CASE("start again", NULL, FRAME("\24", "\0", "\0", "\0")),
+    CASE("unknown type", NULL, FRAME("\377", "\0", "\0", "\0")),
+};
+
+/* A client that breaks the rules is lost, as one that went away: TERM, the grace (none here), KILL.
+ */
+static void test_client(gconstpointer data)
+{
+    const Case *test = data;
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    say_bytes(talk.client, test->bytes, test->size);
+    g_assert_true(await(&talk, talk.agent, WIRE_SIGNAL, SIGTERM));
+    g_assert_true(await(&talk, talk.agent, WIRE_SIGNAL, SIGKILL));
+    say_bytes(talk.agent, FRAME("\41", "\1", "\0", "\6", "\11\0\0\0\0\0"), 14);
+    say(talk.agent, WIRE_ENDED, 0, NULL, 0);
+    g_assert_true(await(&talk, talk.agent, WIRE_SHUTDOWN, -1));
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    talk_end(&talk);
+    g_assert_false(talk.told);
+}
+
+/* Gone before the loop runs. */
+static void test_client_gone(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    shutdown(talk.client, SHUT_RDWR);
+    talk_end(&talk);
+}
+
+static int connect_control(const Talk *talk)
+{
+    struct sockaddr_un address;
+    socklen_t size = sizeof address;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(getsockname(talk->listener, (struct sockaddr *)&address, &size), ==, 0);
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&address, size), ==, 0);
+    set_patience(fd);
+    return fd;
+}
+
+static void test_control_flood(void)
+{
+    Talk talk;
+    char text[8192];
+    memset(text, 'x', sizeof text);
+    for (gsize i = 0; i < sizeof text; i += 64)
+        text[i] = '\n';
+    talk_start(&talk, 60);
+    become_running(&talk);
+    for (int i = 0; i < 8; i++)
+        say_bytes(talk.serial, text, sizeof text);
+    /* 200 that come and go, then one that asks and asks and reads nothing. */
+    for (int i = 0; i < 200; i++)
+        close(connect_control(&talk));
+    talk.control = connect_control(&talk);
+    for (int i = 0; i < 10000; i++)
+        say(talk.control, CTL_CONSOLE, 0, NULL, 0);
+    int second = connect_control(&talk);
+    say(second, CTL_QUERY, 0, NULL, 0);
+    g_assert_true(await(&talk, second, CTL_ANSWER, -1));
+    say(second, 99, 0, NULL, 0);
+    g_assert_true(await(&talk, second, CTL_REFUSED, -1));
+    g_assert_false(await(&talk, second, CTL_ANSWER, -1));
+    close(second);
+    say(talk.agent, WIRE_BYE, 0, NULL, 0);
+    g_assert_cmpint(talk_end(&talk), <, 256 * 1024);
+}
+
+static void add_cases(const char *prefix, const Case *cases, gsize count, GTestDataFunc function)
+{
+    for (gsize i = 0; i < count; i++) {
+        g_autofree char *path = g_strdup_printf("/engine/%s/%s", prefix, cases[i].name);
+        g_test_add_data_func(path, &cases[i], function);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/engine/good", test_good);
+    add_cases("agent/first", from_birth, G_N_ELEMENTS(from_birth), test_from_birth);
+    add_cases("agent/running", when_running, G_N_ELEMENTS(when_running), test_running);
+    g_test_add_func("/engine/agent/no exit status", test_no_exit);
+    g_test_add_func("/engine/agent/two exit statuses", test_two_exits);
+    g_test_add_func("/engine/agent/output flood", test_output_flood);
+    g_test_add_func("/engine/agent/ping flood", test_ping_flood);
+    g_test_add_func("/engine/agent/started flood", test_started_flood);
+    g_test_add_data_func("/engine/agent/silent", "", test_silent);
+    g_test_add_data_func("/engine/agent/half a frame", "half a frame", test_silent);
+    g_test_add_data_func("/engine/agent/silent after the script", "script", test_silent);
+    g_test_add_func("/engine/console flood", test_console_flood);
+    add_cases("client", from_client, G_N_ELEMENTS(from_client), test_client);
+    g_test_add_func("/engine/client/gone", test_client_gone);
+    g_test_add_func("/engine/control flood", test_control_flood);
+    return g_test_run();
+}
