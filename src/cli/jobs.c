@@ -138,7 +138,8 @@ static int connect_engine(const VtLiveJob *job, GError **error)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     vt_autofd root = open_root(NULL);
     vt_autofd dir = root < 0 ? -1 : ctl_folder_open(root, job->slot);
-    vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* A stopped engine takes no connection: once enough wait, connect() would too. */
+    vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The folder's own path may be longer than an address. */
     g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", dir);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {

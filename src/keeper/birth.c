@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,10 +40,13 @@ static void keep_capabilities(void)
 }
 
 /* The newborn. Never returns. */
-static void be_born(int go, int lifeline, int folder, int slot)
+static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int folder, int slot)
 {
     char byte, number[16];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int err = leaf_enter(leaf, is_in_v2);
+    if (write(go, &err, sizeof err) != sizeof err)
+        _exit(EXIT_UNBORN);
     /* The end of the stream: the keeper died or gave up. */
     if (read(go, &byte, 1) != 1)
         _exit(EXIT_UNBORN);
@@ -101,41 +105,51 @@ static int abandon(Birth *birth, int err)
     return err;
 }
 
+/* What the newborn said of its leaf: 0 or -errno. */
+static int wait_in_leaf(const Birth *birth)
+{
+    int err;
+    return read(birth->go, &err, sizeof err) == sizeof err ? err : -ESRCH;
+}
+
 int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char **what)
 {
-    ctl_autofd go_read = -1, go_write = -1, life_read = -1, life_write = -1;
+    ctl_autofd theirs = -1, ours = -1, life_read = -1, life_write = -1;
     int go[2], life[2];
     *what = "cannot make a pipe";
-    if (pipe2(go, O_CLOEXEC) < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, go) < 0)
         return -errno;
-    go_read = go[0], go_write = go[1];
+    theirs = go[0], ours = go[1];
     if (pipe2(life, O_CLOEXEC) < 0)
         return -errno;
     life_read = life[0], life_write = life[1];
 
-    bool user = geteuid() != 0;
+    bool user = geteuid() != 0, is_in_v2 = leaf->v2 >= 0;
     uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (user ? CLONE_NEWUSER : 0);
     pid_t pid = clone_process(flags, leaf->v2);
     /* Some hierarchies let a leaf be made, but nothing be born in it (a threaded or a foreign domain). */
-    if (pid < 0 && leaf->v2 >= 0)
+    if (pid < 0 && is_in_v2) {
+        is_in_v2 = false;
         pid = clone_process(flags, -1);
+    }
     *what = user ? "cannot make a user namespace (user.max_user_namespaces, kernel.unprivileged_userns_clone and "
                    "kernel.apparmor_restrict_unprivileged_userns say whether users may)"
                  : "cannot make namespaces";
     if (pid < 0)
         return -errno;
     if (pid == 0) {
-        close(go[1]);
-        close(life[1]);
-        be_born(go_read, life_read, folder, slot);
+        close(ours);
+        close(life_write);
+        be_born(leaf, is_in_v2, theirs, life_read, folder, slot);
     }
-    *birth = (Birth){.pid = pid, .lifeline = ctl_fd_steal(&life_write), .go = ctl_fd_steal(&go_write)};
+    close(ctl_fd_steal(&theirs)); /* so that its death is the end of ours */
+    *birth = (Birth){.pid = pid, .lifeline = ctl_fd_steal(&life_write), .go = ctl_fd_steal(&ours)};
     *what = "cannot map ids into the job's user namespace";
     int err = user ? map_own_ids(pid) : 0;
     if (err < 0)
         return abandon(birth, err);
     *what = "cannot move the job into its cgroup";
-    err = leaf_join(leaf, pid);
+    err = wait_in_leaf(birth);
     return err < 0 ? abandon(birth, err) : 0;
 }
 

@@ -9,7 +9,7 @@
 typedef struct {
     pid_t pid;
     int lifeline; /* write end of the pipe whose closing ends the engine */
-    int go;       /* write end of the pipe on which the newborn waits; -1 once released */
+    int go;       /* socket on which the newborn waits; -1 once released */
 } Birth;
 
 /* Clones the engine-to-be in new PID, mount, IPC and UTS namespaces (an ordinary user's in a new user namespace too, with

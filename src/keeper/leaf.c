@@ -85,14 +85,16 @@ static void make_one(Leaf *leaf, const char *mount, const char *root, const char
         rmdir(path);
         return;
     }
-    if (!*controller)
+    if (!*controller) {
         leaf->v2 = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        leaf->v2_index = leaf->count;
+    }
     leaf->count++;
 }
 
 void leaf_make(int slot, Leaf *leaf)
 {
-    *leaf = (Leaf){.v2 = -1};
+    *leaf = LEAF_NONE;
     FILE *file = fopen("/proc/self/mountinfo", "re");
     char line[4096], root[LEAF_PATH_MAX], mount[LEAF_PATH_MAX], type[64], options[512];
     while (file && fgets(line, sizeof line, file)) {
@@ -108,14 +110,20 @@ void leaf_make(int slot, Leaf *leaf)
         fclose(file);
 }
 
-int leaf_join(const Leaf *leaf, pid_t pid)
+int leaf_enter(const Leaf *leaf, bool is_in_v2)
 {
     for (int i = 0; i < leaf->count; i++) {
-        char procs[LEAF_PATH_MAX + 16], text[16];
-        snprintf(procs, sizeof procs, "%s/cgroup.procs", leaf->path[i]);
-        int size = snprintf(text, sizeof text, "%d", pid);
-        ctl_autofd fd = open(procs, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || write(fd, text, (size_t)size) != size)
+        char file[LEAF_PATH_MAX + 16];
+        bool is_v2 = i == leaf->v2_index;
+        if (is_v2 && is_in_v2)
+            continue;
+        /* Since Linux 5.5 a thread that moves itself alone needs no lock; a move by pid waits 10 ms and more for one. */
+        snprintf(file, sizeof file, "%s/%s", leaf->path[i], is_v2 ? "cgroup.procs" : "tasks");
+        ctl_autofd fd = open(file, O_WRONLY | O_CLOEXEC);
+        if (fd >= 0 && write(fd, "0", 1) == 1)
+            continue;
+        /* Of a threaded or a foreign domain, or another's delegation: the job lives without this leaf. */
+        if (errno != EOPNOTSUPP && errno != EBUSY && errno != EACCES && errno != EPERM)
             return -errno;
     }
     return 0;
@@ -128,5 +136,5 @@ void leaf_remove(Leaf *leaf)
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (leaf->v2 >= 0)
         close(leaf->v2);
-    *leaf = (Leaf){.v2 = -1};
+    *leaf = LEAF_NONE;
 }

@@ -61,7 +61,7 @@ class Guest:
     """One QEMU with one agent. `greet=False` leaves the HELLO to the test."""
 
     def __init__(self, folder, greet=True, memory=256, append="", port="org.vtorque.agent"):
-        self.work = tempfile.TemporaryDirectory(prefix="vtorque-agent-")
+        self.work = tempfile.TemporaryDirectory(prefix="vtt-agent-")
         self.console_path = os.path.join(self.work.name, "console")
         self.link, theirs = socket.socketpair()
         for end in (self.link, theirs):

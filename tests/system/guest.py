@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -473,6 +474,29 @@ def vmgr_end():
         check_failure(result, path, "ended", "the job was ended")
 
 
+def vmgr_stopped_engine():
+    """vmgr list and end with an engine that is stopped, and as many connections as it has room for"""
+    with Running(SITE, FOREVER) as job:
+        job.wait_text(b"up\n")
+        known = job.job()
+        engine = find_job(job.vsub.pid)[0]["engine"]
+        strike(engine, signal.SIGSTOP)
+        waiting = []
+        try:
+            while True:
+                connection = socket.socket(socket.AF_UNIX)
+                waiting.append(connection)
+                connection.setblocking(False)
+                connection.connect(f"{SITE.run_root()}/{known['slot']}/control")
+        except BlockingIOError:
+            pass
+        assert known["id"] in SITE.vmgr("list").out
+        equal(SITE.vmgr("end", known["id"]), (0, "", ""))
+        equal(job.finish().status, 125)
+        for connection in waiting:
+            connection.close()
+
+
 def vmgr_mistakes():
     """vmgr's own mistakes: one line, status 2"""
     for words in (("end", "1.nowhere"), ("console", "1.nowhere"), ("end",), ("list", "more"), ("frobnicate",), ("show", "nothing"), ("list", "--jason")):
@@ -517,7 +541,7 @@ TESTS = (status_and_streams, death_by_signal, stdin_is_empty, output_8_mib, inpu
          reader_gone, background_process, script_file, other_interpreter, large_script, crlf_script, bytes_in_script, output_files,
          identity, shares, surroundings, directory, environment, pbs_variables, request, signals, stop_and_continue, second_interrupt,
          signal_at_boot, walltime, boot_timeout, panic_at_boot, agent_exits, guest_panics, guest_powers_off, agent_hangs, qemu_killed,
-         server_killed, vmgr_end, vmgr_mistakes)
+         server_killed, vmgr_end, vmgr_stopped_engine, vmgr_mistakes)
 LARGE = (output_200_mib, input_200_mib)
 
 if __name__ == "__main__":

@@ -52,6 +52,14 @@ def software():
         equal(host(" ".join(f"'{word}'" for word in words)), (0, here(*words), b""))
 
 
+def streams_by_name():
+    """/dev/stdin, stdout and stderr can be opened by the owner"""
+    script = SITE.make_folder("streams") + "/job"
+    with open(script, "w", encoding="ascii") as file:
+        file.write("cat /dev/stdin >/dev/stdout; echo err >/dev/stderr\n")
+    equal(host("in\n", script), (0, b"in\n", b"err\n"))
+
+
 def another_interpreter():
     """a script of another interpreter, by #! and by -S"""
     script = "import os, sys\nprint(sum(range(10)), os.uname().nodename[0])\nsys.exit(5)\n"
@@ -159,8 +167,8 @@ def nothing_stays():
     inventory.check()
 
 
-TESTS = (kernel_and_name, identity, software, another_interpreter, a_compiled_program, owners_files, root_is_read_only, kernels_own,
-         shadow, changes_on_the_host, further_mounts)
+TESTS = (kernel_and_name, identity, software, streams_by_name, another_interpreter, a_compiled_program, owners_files,
+         root_is_read_only, kernels_own, shadow, changes_on_the_host, further_mounts)
 
 
 def run(user=None):

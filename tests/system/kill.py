@@ -12,6 +12,7 @@ process 1 has to be born there.
   kill.py --column NAME SITE       internal: runs one column, in a folder made by the first process
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -132,7 +133,7 @@ def run_row(site, row):
             victim = roles.get(role)
             connection = row.strike(site, victim, roles["keeper"].pid)
             gate.open()
-            if row.is_stop and row.step != "ending" or row.is_stop and row.victim in ("vsub", "keeper", "engine"):
+            if row.is_stop and row.step != "ending" or row.is_stop and row.victim in ("keeper", "engine"):
                 end_job(site, row, vsub, roles["keeper"].pid)
             if row.victim == "vsub" and row.is_stop:
                 wait_for(lambda: not is_same(roles["keeper"]), "the keeper's end")
@@ -162,7 +163,7 @@ def next_job(site):
 def run_column(column, site):
     """In a process of its own: a line for each row's problem, or an empty one."""
     for row in column.rows:
-        print(repr(attempt(lambda row=row: run_row(site, row))), flush=True)
+        print(json.dumps(attempt(lambda row=row: run_row(site, row))), flush=True)
 
 
 def columns(user):
@@ -194,7 +195,7 @@ class Lane(threading.Thread):
             for row in column.rows:
                 line = process.stdout.readline()
                 with self.ready:
-                    self.results[column, row] = eval(line) if line else "the column ended early"  # a repr of a text
+                    self.results[column, row] = json.loads(line) if line else "the column ended early"
                     self.ready.notify()
 
 

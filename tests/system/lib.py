@@ -106,7 +106,7 @@ class User:
 class TemporaryUser(User):
     def __init__(self):
         self.name = f"vtt{os.getpid()}"
-        self.folder = tempfile.mkdtemp(prefix="vtorque-home-")
+        self.folder = tempfile.mkdtemp(prefix="vtt-home-")
         os.chmod(self.folder, 0o755)
         subprocess.run(["useradd", "--create-home", "--home-dir", f"{self.folder}/home", "--shell", "/bin/bash", self.name],
                        check=True, stderr=subprocess.DEVNULL)
@@ -126,7 +126,7 @@ class Site:
 
     def __init__(self, conf="", user=None, guest=None):
         self.user = user or User()
-        self.folder = tempfile.mkdtemp(prefix="vtorque-site-")
+        self.folder = tempfile.mkdtemp(prefix="vtt-site-")
         os.chmod(self.folder, 0o755)
         for name in ("bin", "etc", "guest"):
             os.mkdir(f"{self.folder}/{name}")
@@ -379,7 +379,7 @@ def folders(pattern):
 
 
 def litter(uid):
-    """Files where programs leave some, by name: the user's, of root only what our programs and theirs would call so."""
+    """The user's files where programs leave some, named as ours and QEMU's name theirs; the tests' own begin with vtt."""
     found = set()
     for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/run/virtiofsd", "/run/user"):
         for entry in os.scandir(folder) if os.path.isdir(folder) else ():
@@ -388,7 +388,7 @@ def litter(uid):
             except FileNotFoundError:
                 continue
             words = ("vtorque", "qemu", "virtiofs")
-            if is_ours and (uid != 0 or any(word in entry.name for word in words)):
+            if is_ours and any(word in entry.name for word in words):
                 found.add(entry.path)
     return found
 
