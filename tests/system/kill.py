@@ -14,11 +14,13 @@ process 1 has to be born there.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 
+import lib
 from lib import (CTL_FAULT, DEADLINE, FAULT_EXIT, FAULT_HANG, PHASES, Gate, Inventory, Result, Site, TemporaryUser, User, attempt, equal,
                  find_job, is_same, print_result, processes, strike, wait_for)
 
@@ -190,7 +192,10 @@ class Lane(threading.Thread):
                 self.run_in(column, site)
 
     def run_in(self, column, site):
-        words = [*column.user.prefix(), *column.through, SELF, "--column", column.name, site.folder, *sys.argv[1:]]
+        # The checkout may lie where the user may not look.
+        program = shutil.copy(SELF, f"{site.folder}/bin")
+        shutil.copy(lib.__file__, f"{site.folder}/bin")
+        words = [*column.user.prefix(), *column.through, program, "--column", column.name, site.folder, *sys.argv[1:]]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=site.environment()) as process:
             for row in column.rows:
                 line = process.stdout.readline()
