@@ -47,7 +47,7 @@ help:
 packages:
 	@tools/install-packages $(LISTS)
 
-# The guest's kernel and initramfs, in the user's cache.
+## make guest    the guest's kernel and initramfs, in the user's cache: what run and check begin with
 guest: packages all
 	@tools/guest-kernel --agent $(BUILD)/bin/vtorque-agent
 

@@ -182,21 +182,34 @@ static void take_phase(Attach *attach, unsigned phase, guint64 at)
     }
 }
 
+/* An engine that was taken over must not speak to the terminal. (transfer full) */
+static char *make_printable(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *out = g_string_new(NULL);
+    for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
+        gunichar c = g_utf8_get_char(at);
+        g_string_append_unichar(out, g_unichar_iscntrl(c) && c != '\n' ? '?' : c);
+    }
+    return g_string_free(out, FALSE);
+}
+
 static void take_text(Attach *attach, const WireHeader *header, const guint8 *payload)
 {
     char text[WIRE_STRING_MAX + 1];
     WireReader reader = wire_reader(payload, header->length);
     wire_get_string(&reader, text, sizeof text);
+    g_autofree char *shown = make_printable(text);
     if (header->type == CTL_NOTE) {
         clear_progress(attach);
-        g_printerr("vsub: note: %s\n", text);
+        g_printerr("vsub: note: %s\n", shown);
         return;
     }
     if (attach->result->has_outcome)
         return;
     attach->result->has_outcome = true;
     attach->result->reason = header->aux;
-    attach->result->message = g_strdup(text);
+    attach->result->message = g_steal_pointer(&shown);
     attach->result->ended_us = now_us();
     attach->finished = true;
     maybe_quit(attach);

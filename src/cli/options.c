@@ -178,7 +178,7 @@ static bool apply_memory(const Reader *reader, const char *value, GError **error
     guint64 bytes;
     if (!vt_size_parse_qsub(value, &bytes) || bytes < VT_RAM_MIB_MIN * VT_MIB)
         return refuse(reader, "-l mem", value,
-                      "must be a number with b, kb, mb, gb or tb, at least 64mb", error);
+                      "must be a number with b, kb, mb, gb or tb, at least 96mb", error);
     return set_number(reader, &reader->options->memory, bytes);
 }
 

@@ -51,10 +51,11 @@ bool vt_report_write(const char *path, const VtJob *job, const VtResult *result,
     bool counts = result->has_outcome && (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
     g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
     json_t *report = json_pack(
-        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:f, s:f}", "version", REPORT_VERSION, "job", job->id, "outcome",
+        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job", job->id, "outcome",
         counts ? reason : result->interrupted ? "interrupted" : "failed", "reason", reason ? reason : "internal", "exit_status",
         vt_report_status(result), "script", script_json(result), "message", message, "phases", phases_json(result),
-        "script_ended", seconds_since_start(result, result->exit_us), "total",
+        "script_ended",
+        result->has_exit ? json_real(seconds_since_start(result, result->exit_us)) : json_null(), "total",
         seconds_since_start(result, (guint64)g_get_monotonic_time()));
     char *text = json_dumps(report, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(report);

@@ -185,7 +185,7 @@ static const Wrong wrong[] = {
      NULL,
      "command line: -l walltime '1h': must be [[HH:]MM:]SS, at least 1 second"},
     {{"-lwalltime=0", "job.sh"}, NULL, NULL, "command line: -l walltime '0': must be *"},
-    {{"-l", "mem=1", "job.sh"}, NULL, NULL, "command line: -l mem '1': must be *at least 64mb"},
+    {{"-l", "mem=1", "job.sh"}, NULL, NULL, "command line: -l mem '1': must be *at least 96mb"},
     {{"-l", "nodes=2", "job.sh"},
      NULL,
      NULL,
