@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(vt-error-quark, vt_error)
+G_DEFINE_QUARK(vt - error - quark, vt_error)
 
 int vt_error_exit_status(const GError *error)
 {

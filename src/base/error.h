@@ -38,7 +38,7 @@ bool vt_error_set_errno(GError **error, VtError code, int errnum, const char *fo
 /* Sets `error` to the message. Always returns false. */
 bool vt_error_set(GError **error, VtError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
-/* Sets `error` to "<origin>: <key> '<value>': <allowed>", the form of every message about a bad value. What of
- * `value` does not print is escaped; a long one is cut. Always returns false. */
+/* Sets `error` to "<origin>: <key> '<value>': <allowed>", the form of every message about a bad
+ * value. What of `value` does not print is escaped; a long one is cut. Always returns false. */
 bool vt_error_set_value(GError **error, VtError code, const char *origin, const char *key,
                         const char *value, const char *allowed);

@@ -24,18 +24,21 @@ static inline int vt_fd_steal(int *fd)
 }
 
 /* Reads from `fd` until its end, `max` bytes at most. More than that is VT_ERROR_USER. `what` names
- * the source in messages. The bytes are followed by a NUL that is not counted. Blocks. (transfer full) */
+ * the source in messages. The bytes are followed by a NUL that is not counted. Blocks. (transfer
+ * full) */
 GBytes *vt_fd_read_all(int fd, gsize max, const char *what, GError **error);
 
 /* A close-on-exec memory file that holds `data`, positioned at its start and sealed against every
  * change. Returns -1 on failure. */
 int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **error);
 
-/* Makes sure that descriptors 0 to 2 are open: those that our starter left closed would be the next that are opened, and
- * be taken for stdin, stdout and stderr. They fail on use, as closed ones do. Called first in main(). */
+/* Makes sure that descriptors 0 to 2 are open: those that our starter left closed would be the next
+ * that are opened, and be taken for stdin, stdout and stderr. They fail on use, as closed ones do.
+ * Called first in main(). */
 bool vt_fd_fill_standard(void);
 
-/* Waits until `fd` can be read from (a pidfd: until the process has ended). False after `timeout_ms` without that. */
+/* Waits until `fd` can be read from (a pidfd: until the process has ended). False after
+ * `timeout_ms` without that. */
 bool vt_fd_wait(int fd, int timeout_ms);
 
 /* Writes all of `data` to a blocking descriptor. */

@@ -95,11 +95,13 @@ bool vt_cage_mount_read_only(const char *path, GError **error)
     flags |= st.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0;
     flags |= st.f_flag & ST_RELATIME ? MS_RELATIME : 0;
     if (mount(NULL, path, NULL, flags, NULL) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make mount '%s' read-only", path);
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make mount '%s' read-only",
+                                  path);
     return true;
 }
 
-/* Opens every source while the host's root can still be seen; -1 for what may be missing, or is a link. */
+/* Opens every source while the host's root can still be seen; -1 for what may be missing, or is a
+ * link. */
 static GArray *open_sources(const VtCage *cage, GError **error)
 {
     g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
@@ -140,7 +142,8 @@ static bool show(const VtBind *bind, int fd, GError **error)
         text[n > 0 ? n : 0] = '\0';
         g_autofree char *parent = g_path_get_dirname(target);
         if (n <= 0 || g_mkdir_with_parents(parent, 0755) < 0 || symlink(text, target) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot copy link '%s'", bind->source);
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot copy link '%s'",
+                                      bind->source);
         return true;
     }
     if (!make_target(target, S_ISDIR(st.st_mode), error))

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cage/cage.h - what is left of the world for the engine and its QEMUs: a minimal root and no rights.
+ * cage/cage.h - what is left of the world for the engine and its QEMUs: a minimal root and no
+ * rights.
  *
- * The engine's stages (engine/stages.c) call these in order; each works for root and, with all rights in a user namespace of
- * its own, for an ordinary user. A new part adds to the lists and never changes the cage.
+ * The engine's stages (engine/stages.c) call these in order; each works for root and, with all
+ * rights in a user namespace of its own, for an ordinary user. A new part adds to the lists and
+ * never changes the cage.
  *
  * Runs as: root, or the user inside its user namespace. Reads from: the plan. Trusts: its caller.
  */
@@ -13,12 +15,13 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* A file or directory of the host that the cage shows, read-only, nosuid and nodev unless it is a device. */
+/* A file or directory of the host that the cage shows, read-only, nosuid and nodev unless it is a
+ * device. */
 typedef struct {
     char *source;
-    char *target;   /* absolute, inside the cage */
-    bool optional;  /* left out where the host has none */
-    bool device;    /* a device node: stays one, and writable */
+    char *target;  /* absolute, inside the cage */
+    bool optional; /* left out where the host has none */
+    bool device;   /* a device node: stays one, and writable */
 } VtBind;
 
 typedef struct {
@@ -37,18 +40,21 @@ void vt_cage_device(VtCage *cage, const char *path);
 /* Makes this mount namespace's changes invisible outside, and outside's changes harmless inside. */
 bool vt_cage_detach_mounts(GError **error);
 
-/* Shows /proc of this PID namespace in the host's place: pids are what fork() returns, and a file server, which keeps
- * /proc/self/fd open for good, reaches no process of the host by it. In a container whose /proc has covered
- * parts that may be forbidden; then it stays as it is. */
+/* Shows /proc of this PID namespace in the host's place: pids are what fork() returns, and a file
+ * server, which keeps /proc/self/fd open for good, reaches no process of the host by it. In a
+ * container whose /proc has covered parts that may be forbidden; then it stays as it is. */
 bool vt_cage_mount_proc(GError **error);
 
-/* Remounts the one mount at `path` read-only, nosuid, nodev, keeping the flags that a user namespace may not clear. */
+/* Remounts the one mount at `path` read-only, nosuid, nodev, keeping the flags that a user
+ * namespace may not clear. */
 bool vt_cage_mount_read_only(const char *path, GError **error);
 
-/* Builds the root, moves into it and lets go of the old one. Nothing of the host can be opened by path afterwards. */
+/* Builds the root, moves into it and lets go of the old one. Nothing of the host can be opened by
+ * path afterwards. */
 bool vt_cage_enter(const VtCage *cage, GError **error);
 
-/* Gives up all rights for good: groups and ids (where the process is root: `uid`, `gid`), every capability of every set,
- * new privileges by exec, being traced, and the system calls of cage/filter.h. Asks for SIGKILL at the parent's end again,
- * since a change of ids takes that back. */
+/* Gives up all rights for good: groups and ids (where the process is root: `uid`, `gid`), every
+ * capability of every set, new privileges by exec, being traced, and the system calls of
+ * cage/filter.h. Asks for SIGKILL at the parent's end again, since a change of ids takes that
+ * back. */
 bool vt_cage_drop(uid_t uid, gid_t gid, GError **error);

@@ -5,10 +5,11 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* For engine and QEMU: no new namespaces, mounts, tracing, foreign memory, bpf, perf, keys, handles, io_uring or
- * sockets; each is EPERM (clone3: ENOSYS, so that libc uses clone, whose flags can be looked at). Needs no_new_privs. */
+/* For engine and QEMU: no new namespaces, mounts, tracing, foreign memory, bpf, perf, keys,
+ * handles, io_uring or sockets; each is EPERM (clone3: ENOSYS, so that libc uses clone, whose flags
+ * can be looked at). Needs no_new_privs. */
 bool vt_filter_load_cage(GError **error);
 
-/* For a file server in a user namespace where groups can't be set: setgroups does nothing and succeeds, since
- * virtiofsd insists on calling it. */
+/* For a file server in a user namespace where groups can't be set: setgroups does nothing and
+ * succeeds, since virtiofsd insists on calling it. */
 bool vt_filter_load_setgroups(GError **error);

@@ -22,11 +22,11 @@ typedef struct {
     WireStream which;
     int fd;
     GByteArray *held;
-    gsize piece;    /* bytes that can be written without blocking when it is ready */
+    gsize piece; /* bytes that can be written without blocking when it is ready */
     guint watch;
-    guint32 owed;   /* written, not yet credited */
+    guint32 owed;    /* written, not yet credited */
     guint64 granted; /* what the engine may still send */
-    bool broken;    /* nobody reads it */
+    bool broken;     /* nobody reads it */
 } Output;
 
 typedef struct Attach {
@@ -92,7 +92,8 @@ static void maybe_quit(Attach *attach)
 static void break_output(Output *output, int errnum)
 {
     if (errnum != EPIPE)
-        g_printerr("vsub: cannot write %s: %s\n", output->which == WIRE_STDOUT ? "stdout" : "stderr", g_strerror(errnum));
+        g_printerr("vsub: cannot write %s: %s\n",
+                   output->which == WIRE_STDOUT ? "stdout" : "stderr", g_strerror(errnum));
     output->broken = true;
     output->owed += output->held->len;
     g_byte_array_set_size(output->held, 0);
@@ -163,7 +164,8 @@ static void take_credit(Attach *attach, guint32 bytes)
         return;
     attach->input_credit += bytes;
     if (attach->input_watch == 0 && attach->input_credit > 0)
-        attach->input_watch = g_unix_fd_add(attach->what->input, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, attach);
+        attach->input_watch =
+            g_unix_fd_add(attach->what->input, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, attach);
 }
 
 static void take_phase(Attach *attach, unsigned phase, guint64 at)
@@ -303,7 +305,8 @@ static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
 
 static void watch_signals(Attach *attach)
 {
-    static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
+    static const int forwarded[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
+                                    SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
     sigset_t set;
     sigemptyset(&set);
     for (gsize i = 0; i < G_N_ELEMENTS(forwarded); i++)
@@ -352,7 +355,8 @@ static void start_outputs(Attach *attach)
     const int fds[] = {-1, attach->what->output, attach->what->errors};
     for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
         Output *output = &attach->outputs[which];
-        *output = (Output){.attach = attach, .which = which, .fd = fds[which], .held = g_byte_array_new()};
+        *output = (Output){
+            .attach = attach, .which = which, .fd = fds[which], .held = g_byte_array_new()};
         output->piece = piece_size(output->fd);
         output->owed = CTL_OUTPUT_WINDOW;
     }

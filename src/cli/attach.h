@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/attach.h - the user's end of a run connection: opens the job's session, streams it, forwards signals.
+ * cli/attach.h - the user's end of a run connection: opens the job's session, streams it, forwards
+ * signals.
  *
- * Theory of operation. Everything is an event in the default GLib main context. Output is written only when the descriptor
- * is ready, in pieces that cannot block, and credited when written; so a slow reader of stdout never holds up stderr. It
- * ends by the engine's CTL_OUTCOME or the connection's end, when all output is written: engine and keeper may be gone long before.
+ * Theory of operation. Everything is an event in the default GLib main context. Output is written
+ * only when the descriptor is ready, in pieces that cannot block, and credited when written; so a
+ * slow reader of stdout never holds up stderr. It ends by the engine's CTL_OUTCOME or the
+ * connection's end, when all output is written: engine and keeper may be gone long before.
  */
 #pragma once
 
@@ -23,14 +25,14 @@ typedef struct {
     const VtLimit *limits;
     gsize n_limits;
     GBytes *script;
-    int input;  /* -1: none */
-    int output; /* WIRE_STDOUT */
-    int errors; /* WIRE_STDERR */
+    int input;     /* -1: none */
+    int output;    /* WIRE_STDOUT */
+    int errors;    /* WIRE_STDERR */
     bool progress; /* a line about the boot on the terminal, while nothing else is printed */
 } VtAttachment;
 
 typedef struct {
-    bool has_exit;  /* the script ended by itself or by a signal */
+    bool has_exit; /* the script ended by itself or by a signal */
     WireExitKind exit_kind;
     guint32 exit_value;
     bool has_outcome;

@@ -2,8 +2,8 @@
 /*
  * cli/jobs.c - jobs that live on this machine.
  *
- * Reads from: run folders of this uid, engines. Trusts: the folders (made by keepers of this uid); of an engine's answer only
- * that it is text, which is made printable.
+ * Reads from: run folders of this uid, engines. Trusts: the folders (made by keepers of this uid);
+ * of an engine's answer only that it is text, which is made printable.
  */
 #include "cli/jobs.h"
 
@@ -54,8 +54,10 @@ static int open_root(GError **error)
     char path[PATH_MAX];
     int root = ctl_root_path(path, sizeof path) < 0 ? -ENAMETOOLONG : ctl_root_open(path, false);
     if (root < 0 && root != -ENOENT)
-        vt_error_set_errno(error, VT_ERROR_HOST, -root, "cannot use the folder of run folders (which must be yours alone, and no link) '%s'",
-                           path);
+        vt_error_set_errno(
+            error, VT_ERROR_HOST, -root,
+            "cannot use the folder of run folders (which must be yours alone, and no link) '%s'",
+            path);
     return root;
 }
 
@@ -109,7 +111,8 @@ GPtrArray *vt_jobs_list(GError **error)
 static bool names(const char *given, const char *id)
 {
     gsize length = strlen(given);
-    return length > 0 && strncmp(given, id, length) == 0 && (id[length] == '\0' || id[length] == '.');
+    return length > 0 && strncmp(given, id, length) == 0 &&
+           (id[length] == '\0' || id[length] == '.');
 }
 
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
@@ -123,7 +126,8 @@ VtLiveJob *vt_jobs_find(const char *id, GError **error)
         if (!job || !names(id, job->id))
             continue;
         if (found) {
-            vt_error_set(error, VT_ERROR_USER, "'%s' names more than one job: '%s' and '%s'", id, found->id, job->id);
+            vt_error_set(error, VT_ERROR_USER, "'%s' names more than one job: '%s' and '%s'", id,
+                         found->id, job->id);
             return NULL;
         }
         found = g_steal_pointer(&job);
@@ -143,7 +147,8 @@ static int connect_engine(const VtLiveJob *job, GError **error)
     /* The folder's own path may be longer than an address. */
     g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", dir);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot reach the engine of job '%s'", job->id);
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot reach the engine of job '%s'",
+                           job->id);
         return -1;
     }
     return vt_fd_steal(&fd);
@@ -202,14 +207,16 @@ bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)
     if (pidfd < 0 || dir < 0 || ctl_folder_holder(dir) != job->keeper)
         return true;
     vt_autofd fd = connect_engine(job, NULL);
-    g_autofree char *answer = fd < 0 ? NULL : ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
+    g_autofree char *answer =
+        fd < 0 ? NULL : ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
     if (answer && vt_fd_wait(pidfd, (now ? 0 : grace_ms) + END_SLACK_MS))
         return true;
     syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
     if (!vt_fd_wait(pidfd, GONE_MS))
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     if (!vt_fd_wait(pidfd, GONE_MS))
-        return vt_error_set(error, VT_ERROR_HOST, "job '%s' does not end: its keeper, process %d, cannot be killed",
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "job '%s' does not end: its keeper, process %d, cannot be killed",
                             job->id, job->keeper);
     ctl_root_sweep(root);
     return true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/jobs.h - the jobs of this user (root: of the node) that live here, found by their run folders. */
+/* cli/jobs.h - the jobs of this user (root: of the node) that live here, found by their run
+ * folders. */
 #pragma once
 
 #include <glib.h>
@@ -11,7 +12,7 @@ typedef struct {
     pid_t keeper;
     char *id;
     char *name;
-    gint64 started;      /* seconds since 1970 */
+    gint64 started; /* seconds since 1970 */
     /* From the engine; NULL where it does not answer. */
     char *vm;
     char *phase;
@@ -19,18 +20,20 @@ typedef struct {
     char *vcpus;
 } VtLiveJob;
 
-/* All of them, by slot. What killed keepers left is removed on the way. (transfer full) of VtLiveJob, or NULL. */
+/* All of them, by slot. What killed keepers left is removed on the way. (transfer full) of
+ * VtLiveJob, or NULL. */
 GPtrArray *vt_jobs_list(GError **error);
 
-/* The job named `id`; a unique part of it up to a dot is enough. NULL and VT_ERROR_USER if there is none. (transfer full) */
+/* The job named `id`; a unique part of it up to a dot is enough. NULL and VT_ERROR_USER if there is
+ * none. (transfer full) */
 VtLiveJob *vt_jobs_find(const char *id, GError **error);
 void vt_live_job_free(VtLiveJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtLiveJob, vt_live_job_free)
 
-/* Sends one control request (ctl/control.h) to the job's engine and waits `timeout_ms` for the answer.
- * (transfer full) text, or NULL. */
+/* Sends one control request (ctl/control.h) to the job's engine and waits `timeout_ms` for the
+ * answer. (transfer full) text, or NULL. */
 char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_ms, GError **error);
 
-/* Ends the job and waits until its run folder is gone. An engine that does not obey in time is ended by its keeper, a keeper that
- * does not by SIGKILL. */
+/* Ends the job and waits until its run folder is gone. An engine that does not obey in time is
+ * ended by its keeper, a keeper that does not by SIGKILL. */
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error);

@@ -14,10 +14,11 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "ctl/folder.h"
 #include "ctl/birth.h"
+#include "ctl/folder.h"
 
-#define OPEN_FILES_MIN 256 /* QEMU and the file servers open one for each queue and each file in use */
+/* QEMU and the file servers open one for each queue and each file in use. */
+#define OPEN_FILES_MIN 256
 #define KEEPER_PATIENCE_MS 2000 /* for a keeper to end by itself, and again after TERM */
 
 static int open_program(const char *name, GError **error)
@@ -31,7 +32,8 @@ static int open_program(const char *name, GError **error)
         if (fd >= 0)
             return fd;
     }
-    vt_error_set(error, VT_ERROR_HOST, "cannot find '%s' beside '%s'", name, self ? self : "this program");
+    vt_error_set(error, VT_ERROR_HOST, "cannot find '%s' beside '%s'", name,
+                 self ? self : "this program");
     return -1;
 }
 
@@ -41,24 +43,27 @@ static int open_gate(void)
     const char *text = g_getenv("VTORQUE_GATE_FD");
     guint64 fd;
     struct stat st;
-    if (text && g_ascii_string_to_unsigned(text, 10, 3, 1023, &fd, NULL) && fstat((int)fd, &st) == 0 &&
-        S_ISSOCK(st.st_mode))
+    if (text && g_ascii_string_to_unsigned(text, 10, 3, 1023, &fd, NULL) &&
+        fstat((int)fd, &st) == 0 && S_ISSOCK(st.st_mode))
         return fcntl((int)fd, F_DUPFD_CLOEXEC, 16);
     return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
-/* A low soft limit is the script's, and raised for the programs; a hard one is nobody's to raise. */
+/* A low soft limit is the script's, and raised for the programs; a hard one is nobody's to
+ * raise. */
 static bool check_open_files(struct rlimit *files, GError **error)
 {
     if (getrlimit(RLIMIT_NOFILE, files) < 0 || files->rlim_max < OPEN_FILES_MIN)
-        return vt_error_set(error, VT_ERROR_HOST, "the hard limit of open files (ulimit -Hn) must be at least %d",
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "the hard limit of open files (ulimit -Hn) must be at least %d",
                             OPEN_FILES_MIN);
     files->rlim_cur = files->rlim_max;
     return true;
 }
 
 /* The child. Never returns. `fds` are in the order of KEEPER_FD_*. */
-static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files, const char *const argv[])
+static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files,
+                       const char *const argv[])
 {
     int lifted[KEEPER_FDS - 3];
     const char *const envp[] = {NULL};

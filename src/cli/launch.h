@@ -14,9 +14,10 @@ typedef struct {
     int run;   /* our end of the run connection */
 } VtLaunch;
 
-/* Starts keeper and engine for `job`. Both are found beside this program, or in its libexec directory. */
+/* Starts keeper and engine for `job`. Both are found beside this program, or in its libexec
+ * directory. */
 bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error);
 
-/* Reaps the keeper, which must have ended or is ended now: asked first, killed where it does not answer (it may be stopped).
- * Then removes what a killed keeper left. */
+/* Reaps the keeper, which must have ended or is ended now: asked first, killed where it does not
+ * answer (it may be stopped). Then removes what a killed keeper left. */
 void vt_launch_finish(VtLaunch *launch);

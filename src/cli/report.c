@@ -32,7 +32,8 @@ static json_t *script_json(const VtResult *result)
 {
     if (!result->has_exit)
         return json_null();
-    return json_pack("{s:i}", result->exit_kind == WIRE_EXIT_SIGNAL ? "signal" : "status", (int)result->exit_value);
+    return json_pack("{s:i}", result->exit_kind == WIRE_EXIT_SIGNAL ? "signal" : "status",
+                     (int)result->exit_value);
 }
 
 static json_t *phases_json(const VtResult *result)
@@ -48,15 +49,19 @@ static json_t *phases_json(const VtResult *result)
 bool vt_report_write(const char *path, const VtJob *job, const VtResult *result, GError **error)
 {
     const char *reason = result->has_outcome ? ctl_reason_name(result->reason) : "internal";
-    bool counts = result->has_outcome && (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+    bool counts = result->has_outcome &&
+                  (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
     g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
     json_t *report = json_pack(
-        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job", job->id, "outcome",
-        counts ? reason : result->interrupted ? "interrupted" : "failed", "reason", reason ? reason : "internal", "exit_status",
-        vt_report_status(result), "script", script_json(result), "message", message, "phases", phases_json(result),
-        "script_ended",
-        result->has_exit ? json_real(seconds_since_start(result, result->exit_us)) : json_null(), "total",
-        seconds_since_start(result, (guint64)g_get_monotonic_time()));
+        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",
+        job->id, "outcome",
+        counts                ? reason
+        : result->interrupted ? "interrupted"
+                              : "failed",
+        "reason", reason ? reason : "internal", "exit_status", vt_report_status(result), "script",
+        script_json(result), "message", message, "phases", phases_json(result), "script_ended",
+        result->has_exit ? json_real(seconds_since_start(result, result->exit_us)) : json_null(),
+        "total", seconds_since_start(result, (guint64)g_get_monotonic_time()));
     char *text = json_dumps(report, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(report);
     g_autofree char *line = g_strconcat(text, "\n", NULL);
@@ -75,5 +80,6 @@ void vt_report_print_phases(const VtResult *result)
                        seconds_since_start(result, result->phase_us[phase]));
     if (result->exit_us > 0)
         g_printerr("vsub: %-9s %8.3f s\n", "exit", seconds_since_start(result, result->exit_us));
-    g_printerr("vsub: %-9s %8.3f s\n", "gone", seconds_since_start(result, (guint64)g_get_monotonic_time()));
+    g_printerr("vsub: %-9s %8.3f s\n", "gone",
+               seconds_since_start(result, (guint64)g_get_monotonic_time()));
 }

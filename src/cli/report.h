@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/report.h - what became of a job: vsub's exit status, and the report for callers that must tell a job's 125 from ours. */
+/* cli/report.h - what became of a job: vsub's exit status, and the report for callers that must
+ * tell a job's 125 from ours. */
 #pragma once
 
 #include "cli/attach.h"

@@ -21,13 +21,14 @@ static const char *known(const char *text)
 static void print_table(const GPtrArray *jobs)
 {
     if (jobs->len > 0)
-        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", "JOB", "NAME", "VM", "PHASE", "RAM/MiB", "VCPUS", "STARTED");
+        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", "JOB", "NAME", "VM", "PHASE", "RAM/MiB",
+                "VCPUS", "STARTED");
     for (guint i = 0; i < jobs->len; i++) {
         const VtLiveJob *job = g_ptr_array_index(jobs, i);
         g_autoptr(GDateTime) started = g_date_time_new_from_unix_local(job->started);
         g_autofree char *text = started ? g_date_time_format(started, "%F %T") : g_strdup("?");
-        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", job->id, known(job->name), known(job->vm), known(job->phase),
-                known(job->ram_mib), known(job->vcpus), text);
+        g_print("%-24s %-16s %-20s %-9s %9s %5s  %s\n", job->id, known(job->name), known(job->vm),
+                known(job->phase), known(job->ram_mib), known(job->vcpus), text);
     }
 }
 
@@ -37,11 +38,13 @@ static void print_json(const GPtrArray *jobs)
     for (guint i = 0; i < jobs->len; i++) {
         const VtLiveJob *job = g_ptr_array_index(jobs, i);
         json_array_append_new(
-            array, json_pack("{s:s, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:i, s:i}", "id", job->id, "name", job->name, "vm",
-                             job->vm, "phase", job->phase, "ram_mib",
-                             (json_int_t)(job->ram_mib ? g_ascii_strtoull(job->ram_mib, NULL, 10) : 0), "vcpus",
-                             (json_int_t)(job->vcpus ? g_ascii_strtoull(job->vcpus, NULL, 10) : 0), "started",
-                             (json_int_t)job->started, "slot", job->slot, "keeper", (int)job->keeper));
+            array,
+            json_pack(
+                "{s:s, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:i, s:i}", "id", job->id, "name",
+                job->name, "vm", job->vm, "phase", job->phase, "ram_mib",
+                (json_int_t)(job->ram_mib ? g_ascii_strtoull(job->ram_mib, NULL, 10) : 0), "vcpus",
+                (json_int_t)(job->vcpus ? g_ascii_strtoull(job->vcpus, NULL, 10) : 0), "started",
+                (json_int_t)job->started, "slot", job->slot, "keeper", (int)job->keeper));
     }
     char *text = json_dumps(array, JSON_INDENT(2));
     g_print("%s\n", text);

@@ -18,8 +18,8 @@ static void print_text(const VtSettings *settings)
 {
     VtSettingRow row;
     for (guint i = 0; vt_settings_get_row(settings, i, &row); i++)
-        g_print("%-30s %-24s %-10s %s%s\n", row.key, *row.value ? row.value : "(not set)", row.unit, row.origin,
-                row.has_effect ? "" : "  (no effect yet)");
+        g_print("%-30s %-24s %-10s %s%s\n", row.key, *row.value ? row.value : "(not set)", row.unit,
+                row.origin, row.has_effect ? "" : "  (no effect yet)");
 }
 
 static void print_json(const VtSettings *settings)
@@ -27,8 +27,9 @@ static void print_json(const VtSettings *settings)
     VtSettingRow row;
     json_t *array = json_array();
     for (guint i = 0; vt_settings_get_row(settings, i, &row); i++)
-        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "key", row.key, "value", row.value,
-                                               "unit", row.unit, "allowed", row.range, "origin", row.origin, "help",
+        json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "key",
+                                               row.key, "value", row.value, "unit", row.unit,
+                                               "allowed", row.range, "origin", row.origin, "help",
                                                row.help, "has_effect", row.has_effect));
     char *text = json_dumps(array, JSON_INDENT(2));
     g_print("%s\n", text);

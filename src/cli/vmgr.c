@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/vmgr.c - vmgr: a user's and an administrator's view of the jobs that live here, and of the settings. */
+/* cli/vmgr.c - vmgr: a user's and an administrator's view of the jobs that live here, and of the
+ * settings. */
 #include "cli/vmgr.h"
 
 #include <locale.h>
@@ -15,7 +16,8 @@ static const struct {
     const char *help;
 } verbs[] = {
     {"list", vt_verb_list, "[--json]", "the jobs that run here in virtual machines"},
-    {"end", vt_verb_end, "[--now] JOB", "end a job: TERM, the grace, KILL; --now: its machine goes at once"},
+    {"end", vt_verb_end, "[--now] JOB",
+     "end a job: TERM, the grace, KILL; --now: its machine goes at once"},
     {"console", vt_verb_console, "JOB", "the end of a guest's serial console"},
     {"show", vt_verb_show, "config [--json]", "every setting, its value and where that came from"},
 };
@@ -30,7 +32,8 @@ static void print_help(void)
     g_print("\n  --help, --version; 'vmgr VERB --help' says more.\n");
 }
 
-bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage, int n_words, GError **error)
+bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage,
+                   int n_words, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%s %s", (*argv)[0], usage);
     g_autoptr(GOptionContext) context = g_option_context_new(usage);

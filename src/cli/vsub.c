@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/vsub.c - vsub: submits a job script that runs in virtual machines; --local runs it here, at this terminal. */
+/* cli/vsub.c - vsub: submits a job script that runs in virtual machines; --local runs it here, at
+ * this terminal. */
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
@@ -39,14 +40,18 @@ static void dry_run(const VtSubmission *submission)
 
 static int open_output(const char *path, int standard, GError **error)
 {
-    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : fcntl(standard, F_DUPFD_CLOEXEC, 3);
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
+                  : fcntl(standard, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot write '%s'",
-                           path ? path : standard == STDOUT_FILENO ? "stdout" : "stderr");
+                           path                        ? path
+                           : standard == STDOUT_FILENO ? "stdout"
+                                                       : "stderr");
     return fd;
 }
 
-/* One line, and what belongs to it: the reason of a job that did not end by itself. Who sent a second INT knows. */
+/* One line, and what belongs to it: the reason of a job that did not end by itself. Who sent a
+ * second INT knows. */
 static void print_outcome(const VtResult *result)
 {
     if (result->interrupted)
@@ -77,7 +82,8 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     vt_autofd output = -1, errors = -1;
     VtLaunch launch;
     VtResult result = {.started_us = started_us};
-    if (!open_outputs(submission, &output, &errors, error) || !vt_launch_start(submission->job, &launch, error))
+    if (!open_outputs(submission, &output, &errors, error) ||
+        !vt_launch_start(submission->job, &launch, error))
         return -1;
     const VtAttachment attachment = {
         .cwd = submission->cwd,
@@ -99,7 +105,8 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     if (submission->is_verbose)
         vt_report_print_phases(&result);
     int status = vt_report_status(&result);
-    if (submission->report_path && !vt_report_write(submission->report_path, submission->job, &result, error))
+    if (submission->report_path &&
+        !vt_report_write(submission->report_path, submission->job, &result, error))
         status = -1;
     vt_result_clear(&result);
     return status;

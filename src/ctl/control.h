@@ -2,8 +2,9 @@
 /*
  * ctl/control.h - the engine's control socket: `control` in the run folder, mode 0600.
  *
- * A stream socket with frames of wire/wire.h; session 0 always. A request is answered by CTL_ANSWER, or by CTL_REFUSED and the
- * connection's end. Who may open the socket may do everything here: the daemon and root (root's jobs), the user (local jobs).
+ * A stream socket with frames of wire/wire.h; session 0 always. A request is answered by
+ * CTL_ANSWER, or by CTL_REFUSED and the connection's end. Who may open the socket may do everything
+ * here: the daemon and root (root's jobs), the user (local jobs).
  */
 #pragma once
 
@@ -12,10 +13,12 @@
 #define CTL_CONTROLS_MAX 16 /* connections at a time */
 
 typedef enum {
-    CTL_QUERY = 144,   /* no payload; answer: lines key=value (id, name, user, vm, phase, ram_mib, vcpus) */
-    /* CTL_END (ctl/run.h); answer: empty, as soon as the order is taken; the connection ends when the engine does */
+    /* No payload; answer: lines key=value (id, name, user, vm, phase, ram_mib, vcpus) */
+    CTL_QUERY = 144,
+    /* CTL_END (ctl/run.h); answer: empty, as soon as the order is taken; the connection ends when
+     * the engine does */
     CTL_CONSOLE = 145, /* answer: the last lines of the serial console, printable */
-    CTL_FAULT = 146,   /* aux = WireFault, handed to the agent: for tests of our own; answer: empty */
+    CTL_FAULT = 146, /* aux = WireFault, handed to the agent: for tests of our own; answer: empty */
     CTL_ANSWER = 160,  /* string, or for CTL_CONSOLE and CTL_QUERY the bytes themselves */
     CTL_REFUSED = 161, /* string */
 } CtlRequest;

@@ -39,8 +39,8 @@ int ctl_root_path(char *path, size_t size)
 /* Root's folder has a parent of its own to make; nobody else can write to /run. */
 static int make_parent(const char *path)
 {
-    if (geteuid() == 0 && strcmp(path, "/run/vtorque/jobs") == 0 && mkdir("/run/vtorque", 0755) < 0 &&
-        errno != EEXIST)
+    if (geteuid() == 0 && strcmp(path, "/run/vtorque/jobs") == 0 &&
+        mkdir("/run/vtorque", 0755) < 0 && errno != EEXIST)
         return -errno;
     return 0;
 }
@@ -76,7 +76,8 @@ int ctl_file_write(int dir, const char *name, const char *text)
     char temporary[64];
     snprintf(temporary, sizeof temporary, ".%s", name);
     {
-        ctl_autofd fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        ctl_autofd fd =
+            openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
             return -errno;
         size_t size = strlen(text);
@@ -122,21 +123,23 @@ unsigned long long ctl_process_start_time(pid_t pid)
     /* The name may hold spaces and parentheses: fields are counted behind its last one. */
     char *at = strrchr(text, ')');
     unsigned long long start = 0;
-    if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                      &start) != 1)
+    if (!at ||
+        sscanf(at + 1,
+               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &start) != 1)
         return 0;
     return start;
 }
 
-/* Ends the engine that a killed keeper left and waits until all its processes are dead. It ends by itself, at once; the
- * signal is for one that is stuck before it could ask for that. */
+/* Ends the engine that a killed keeper left and waits until all its processes are dead. It ends by
+ * itself, at once; the signal is for one that is stuck before it could ask for that. */
 static int wait_for_engine(int dir)
 {
     char text[CTL_FILE_MAX];
     int pid;
     unsigned long long start;
-    if (ctl_file_read(dir, "engine", text) < 0 || sscanf(text, "pid=%d\nstart=%llu\n", &pid, &start) != 2 ||
-        pid <= 1)
+    if (ctl_file_read(dir, "engine", text) < 0 ||
+        sscanf(text, "pid=%d\nstart=%llu\n", &pid, &start) != 2 || pid <= 1)
         return 0;
     ctl_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) /* EINVAL: the number is a thread's now */
@@ -149,7 +152,8 @@ static int wait_for_engine(int dir)
     return n > 0 ? 0 : n == 0 ? -EBUSY : -errno;
 }
 
-/* The keeper of this folder wrote its leaves' paths, one a line; all end in the same name of ours. */
+/* The keeper of this folder wrote its leaves' paths, one a line; all end in the same name of
+ * ours. */
 static void remove_leaves(int dir)
 {
     char text[CTL_FILE_MAX];
@@ -157,18 +161,21 @@ static void remove_leaves(int dir)
         return;
     char *rest = text;
     for (char *path; (path = strsep(&rest, "\n")) != NULL;)
-        if (strncmp(path, "/sys/fs/cgroup/", 15) == 0 && strstr(path, "/vtorque-") && !strstr(path, "/../"))
+        if (strncmp(path, "/sys/fs/cgroup/", 15) == 0 && strstr(path, "/vtorque-") &&
+            !strstr(path, "/../"))
             rmdir(path);
 }
 
 static void empty(int dir)
 {
-    static const char *const files[] = {"control", "engine", ".engine", "job", ".job", "leaf", ".leaf"};
+    static const char *const files[] = {"control", "engine", ".engine", "job",
+                                        ".job",    "leaf",   ".leaf"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         unlinkat(dir, files[i], 0);
 }
 
-/* Takes the lock of ROOT/<slot>, made if missing. Returns 0; -EAGAIN: somebody else has it, or it went away meanwhile. */
+/* Takes the lock of ROOT/<slot>, made if missing. Returns 0; -EAGAIN: somebody else has it, or it
+ * went away meanwhile. */
 static int take_slot(int root, int slot, bool make, CtlFolder *folder)
 {
     char name[16];
@@ -194,7 +201,8 @@ static int take_slot(int root, int slot, bool make, CtlFolder *folder)
         return err == -EBUSY ? -EAGAIN : err;
     remove_leaves(dir);
     empty(dir);
-    *folder = (CtlFolder){.root = root, .dir = ctl_fd_steal(&dir), .lock = ctl_fd_steal(&lock), .slot = slot};
+    *folder = (CtlFolder){
+        .root = root, .dir = ctl_fd_steal(&dir), .lock = ctl_fd_steal(&lock), .slot = slot};
     return 0;
 }
 

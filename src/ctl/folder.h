@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl/folder.h - run folders: one per job and node, named by its slot, alive while its lock is held.
+ * ctl/folder.h - run folders: one per job and node, named by its slot, alive while its lock is
+ * held.
  *
- * Specification: doc/contracts/run-folder.md. Libc only; used by the keeper, who owns a folder, and by whoever looks
- * for jobs or sweeps what a killed keeper left.
+ * Specification: doc/contracts/run-folder.md. Libc only; used by the keeper, who owns a folder, and
+ * by whoever looks for jobs or sweeps what a killed keeper left.
  *
- * Theory of operation. A folder ROOT/<slot> holds `lock` (0600), on which the keeper has a POSIX write lock for its whole
- * life; `job` and `engine` (text), `leaf` (text) and the engine's socket `control`. Invariants:
+ * Theory of operation. A folder ROOT/<slot> holds `lock` (0600), on which the keeper has a POSIX
+ * write lock for its whole life; `job` and `engine` (text), `leaf` (text) and the engine's socket
+ * `control`. Invariants:
  *   1. Who holds the lock of a linked folder owns the slot.
- *   2. A folder whose lock nobody holds is a killed keeper's (or was just made): whoever takes its lock may empty it,
- *      once the engine named in it is dead.
- *   3. The lock file is unlinked last, so a taker can tell by its link count whether the folder is still one.
+ *   2. A folder whose lock nobody holds is a killed keeper's (or was just made): whoever takes its
+ *      lock may empty it, once the engine named in it is dead.
+ *   3. The lock file is unlinked last, so a taker can tell by its link count whether the folder is
+ *      still one.
  * A process must open `lock` once only: closing any descriptor of it drops the lock (POSIX).
  */
 #pragma once
@@ -31,15 +34,18 @@ typedef struct {
 #define CTL_FOLDER_NONE ((CtlFolder){.root = -1, .dir = -1, .lock = -1, .slot = -1})
 
 /* Path of the folder of folders for processes of this uid: root's is /run/vtorque/jobs, a user's
- * $XDG_RUNTIME_DIR/vtorque (if that is the user's own), else /tmp/vtorque-UID. Returns 0 or -ENAMETOOLONG. */
+ * $XDG_RUNTIME_DIR/vtorque (if that is the user's own), else /tmp/vtorque-UID. Returns 0 or
+ * -ENAMETOOLONG. */
 int ctl_root_path(char *path, size_t size);
 
-/* Opens `path`, making it (0700) if need be. Returns a descriptor; -ELOOP, -ENOTDIR, -EPERM if it is a link, no directory,
- * not ours or open to others; another -errno. With `make` false a missing one is -ENOENT. */
+/* Opens `path`, making it (0700) if need be. Returns a descriptor; -ELOOP, -ENOTDIR, -EPERM if it
+ * is a link, no directory, not ours or open to others; another -errno. With `make` false a missing
+ * one is -ENOENT. */
 int ctl_root_open(const char *path, bool make);
 
-/* Takes the first free slot from `root`: makes its folder, takes its lock, empties what a killed keeper left (waiting for that
- * one's engine to die). Returns 0, -EBUSY if all slots are taken, or another -errno. */
+/* Takes the first free slot from `root`: makes its folder, takes its lock, empties what a killed
+ * keeper left (waiting for that one's engine to die). Returns 0, -EBUSY if all slots are taken, or
+ * another -errno. */
 int ctl_folder_take(int root, CtlFolder *folder);
 
 /* Empties and removes the folder and lets its lock go. */
@@ -48,8 +54,8 @@ void ctl_folder_remove(CtlFolder *folder);
 /* Removes every folder in `root` whose keeper was killed. Returns how many, or -errno. */
 int ctl_root_sweep(int root);
 
-/* Pid of the process that holds the lock of the folder `dir`; 0 if nobody does; -errno. Never call it from the
- * holder itself. */
+/* Pid of the process that holds the lock of the folder `dir`; 0 if nobody does; -errno. Never call
+ * it from the holder itself. */
 pid_t ctl_folder_holder(int dir);
 
 /* Opens ROOT/<slot>. Returns a descriptor or -errno. */
@@ -60,5 +66,6 @@ int ctl_file_write(int dir, const char *name, const char *text);
 /* Reads one, CTL_FILE_MAX - 1 bytes at most, into `text`, NUL added. Returns 0 or -errno. */
 int ctl_file_read(int dir, const char *name, char text[CTL_FILE_MAX]);
 
-/* Start time of process `pid` in clock ticks since boot (proc(5), field 22), or 0 if there is none. */
+/* Start time of process `pid` in clock ticks since boot (proc(5), field 22), or 0 if there is
+ * none. */
 unsigned long long ctl_process_start_time(pid_t pid);

@@ -2,9 +2,9 @@
 /*
  * ctl/gate.h - lets a test hold a job at each phase of its life.
  *
- * A gate is one end of a socket pair that whoever starts the job hands in (vsub: VTORQUE_GATE_FD). At each
- * phase one byte, the CtlPhase, is written to it and one is read; the end of the stream opens all gates. Without one
- * (a negative descriptor) nothing happens.
+ * A gate is one end of a socket pair that whoever starts the job hands in (vsub: VTORQUE_GATE_FD).
+ * At each phase one byte, the CtlPhase, is written to it and one is read; the end of the stream
+ * opens all gates. Without one (a negative descriptor) nothing happens.
  */
 #pragma once
 

@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ctl/run.h - the run connection: between whoever stands for the user (vsub --local, later vtorque-run) and the engine.
+ * ctl/run.h - the run connection: between whoever stands for the user (vsub --local, later
+ * vtorque-run) and the engine.
  *
- * A stream socket that carries the frames of wire/wire.h for session 0, and the types below. Specification:
- * doc/contracts/run.md. Libc only.
+ * A stream socket that carries the frames of wire/wire.h for session 0, and the types below.
+ * Specification: doc/contracts/run.md. Libc only.
  *
- * Client to engine: WIRE_OPEN (uid, gid: ignored, the engine knows the owner), WIRE_WORD, WIRE_LIMIT, CTL_SCRIPT,
- * WIRE_START once, in that order; then WIRE_DATA and WIRE_CLOSE of stdin as WIRE_CREDIT allows, WIRE_CREDIT for stdout
- * and stderr, WIRE_CLOSE of either when nobody reads it any more, WIRE_SIGNAL, WIRE_WINSIZE, CTL_END.
- * Engine to client: CTL_PHASE, CTL_NOTE, WIRE_STARTED, WIRE_CREDIT, WIRE_DATA, WIRE_CLOSE, WIRE_EXIT, and as the last
- * frame CTL_OUTCOME.
+ * Client to engine: WIRE_OPEN (uid, gid: ignored, the engine knows the owner), WIRE_WORD,
+ * WIRE_LIMIT, CTL_SCRIPT, WIRE_START once, in that order; then WIRE_DATA and WIRE_CLOSE of stdin as
+ * WIRE_CREDIT allows, WIRE_CREDIT for stdout and stderr, WIRE_CLOSE of either when nobody reads it
+ * any more, WIRE_SIGNAL, WIRE_WINSIZE, CTL_END. Engine to client: CTL_PHASE, CTL_NOTE,
+ * WIRE_STARTED, WIRE_CREDIT, WIRE_DATA, WIRE_CLOSE, WIRE_EXIT, and as the last frame CTL_OUTCOME.
  */
 #pragma once
 
 #include "wire/wire.h"
 
 #define CTL_SCRIPT_MAX (64 * 1024 * 1024) /* bytes */
-#define CTL_SCRIPT_PATH "/run/vtorque/script" /* in the guest: the job's script, the owner's, mode 0500 */
-#define CTL_OUTPUT_WINDOW (256 * 1024) /* bytes of stdout, and of stderr, that each hop holds at most (plus the tail) */
+/* In the guest: the job's script, the owner's, mode 0500. */
+#define CTL_SCRIPT_PATH "/run/vtorque/script"
+#define CTL_OUTPUT_WINDOW                                                                          \
+    (256 * 1024) /* bytes of stdout, and of stderr, that each hop holds at most (plus the tail) */
 
 typedef enum {
-    CTL_PHASE = 128,   /* aux = CtlPhase; u64 CLOCK_MONOTONIC in microseconds: it was reached then */
-    CTL_NOTE = 129,    /* string: something that the owner should know, for their stderr */
-    CTL_SCRIPT = 130,  /* bytes: appended to the script */
-    CTL_END = 131,     /* aux = CtlEnd: end the job */
-    CTL_OUTCOME = 132, /* aux = CtlReason; string: a message of one or more lines. Empty for CTL_REASON_DONE */
+    CTL_PHASE = 128,  /* aux = CtlPhase; u64 CLOCK_MONOTONIC in microseconds: it was reached then */
+    CTL_NOTE = 129,   /* string: something that the owner should know, for their stderr */
+    CTL_SCRIPT = 130, /* bytes: appended to the script */
+    CTL_END = 131,    /* aux = CtlEnd: end the job */
+    /* Aux = CtlReason; string: a message of one or more lines. Empty for CTL_REASON_DONE */
+    CTL_OUTCOME = 132,
 } CtlType;
 
 /* A job's life, in order (doc/contracts/job-life.md). The first two are the keeper's. */
@@ -48,18 +52,18 @@ typedef enum {
 
 /* Why a job ended; names by ctl_reason_name(). */
 typedef enum {
-    CTL_REASON_DONE,          /* the script ended by itself: its status counts */
-    CTL_REASON_WALLTIME,      /* its status counts (143 or 137) */
-    CTL_REASON_ENDED,         /* ended by its owner or root (vmgr end, second INT, lost connection) */
+    CTL_REASON_DONE,     /* the script ended by itself: its status counts */
+    CTL_REASON_WALLTIME, /* its status counts (143 or 137) */
+    CTL_REASON_ENDED,    /* ended by its owner or root (vmgr end, second INT, lost connection) */
     CTL_REASON_BOOT_TIMEOUT,
     CTL_REASON_GUEST_PANIC,
     CTL_REASON_GUEST_POWEROFF,
-    CTL_REASON_GUEST_PLAN,    /* a step of the guest plan failed */
+    CTL_REASON_GUEST_PLAN,     /* a step of the guest plan failed */
     CTL_REASON_GUEST_PROTOCOL, /* the agent said what it may not say, or ended */
-    CTL_REASON_QEMU,          /* QEMU died or did not answer */
-    CTL_REASON_SHARE,         /* the file server died */
-    CTL_REASON_START,         /* the script could not be started in the guest */
-    CTL_REASON_HOST,          /* this machine refused something before the guest started */
+    CTL_REASON_QEMU,           /* QEMU died or did not answer */
+    CTL_REASON_SHARE,          /* the file server died */
+    CTL_REASON_START,          /* the script could not be started in the guest */
+    CTL_REASON_HOST,           /* this machine refused something before the guest started */
     CTL_REASON_INTERNAL,
     CTL_REASONS
 } CtlReason;

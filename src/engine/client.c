@@ -2,7 +2,8 @@
 /*
  * engine/client.c - the run connection, from the engine's side.
  *
- * Reads from: whoever stands for the owner. Trusts: nothing; a bad frame ends the job as the connection's loss does.
+ * Reads from: whoever stands for the owner. Trusts: nothing; a bad frame ends the job as the
+ * connection's loss does.
  */
 #include <signal.h>
 
@@ -54,7 +55,8 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
     }
 }
 
-/* A signal that the user sent to vsub. Before the script lives there is nothing to hand it to but the job itself. */
+/* A signal that the user sent to vsub. Before the script lives there is nothing to hand it to but
+ * the job itself. */
 static void take_signal(VtEngine *engine, int number)
 {
     if (engine->state == VT_STATE_RUNNING)
@@ -82,7 +84,8 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
             vt_channel_send(engine->agent, WIRE_WINSIZE, 0, payload, header->length);
         return true;
     case CTL_END:
-        vt_life_stop(engine, CTL_REASON_ENDED, header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
+        vt_life_stop(engine, CTL_REASON_ENDED,
+                     header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         return true;
     default:
         if (!vt_opening_add(&engine->opening, header, payload))
@@ -121,7 +124,8 @@ void vt_client_phase(VtEngine *engine, CtlPhase phase)
 
 void vt_client_start(VtEngine *engine)
 {
-    const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed, .drained = on_drained};
+    const VtChannelHandlers handlers = {
+        .frame = on_frame, .closed = on_closed, .drained = on_drained};
     engine->client = vt_channel_new(engine->run, &handlers, engine);
     engine->run = -1;
     for (unsigned phase = CTL_PHASE_PREPARED; phase < CTL_PHASES; phase++)

@@ -2,7 +2,8 @@
 /*
  * engine/control.c - the control socket.
  *
- * Reads from: whoever could open a socket of mode 0600 in a folder of mode 0700. Trusts: nothing of what is sent.
+ * Reads from: whoever could open a socket of mode 0600 in a folder of mode 0700. Trusts: nothing of
+ * what is sent.
  */
 #include "ctl/control.h"
 
@@ -48,9 +49,9 @@ static void answer_query(Control *control)
 {
     const VtEngine *engine = control->engine;
     g_autofree char *text = g_strdup_printf(
-        "id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n", engine->job->id, engine->job->name,
-        engine->job->owner.user, engine->plan->vm_name, ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib,
-        engine->plan->vcpus);
+        "id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n", engine->job->id,
+        engine->job->name, engine->job->owner.user, engine->plan->vm_name,
+        ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib, engine->plan->vcpus);
     answer(control, text);
 }
 
@@ -74,7 +75,8 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         break;
     case CTL_END:
         answer(control, "");
-        vt_life_stop(engine, CTL_REASON_ENDED, header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
+        vt_life_stop(engine, CTL_REASON_ENDED,
+                     header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         break;
     case CTL_FAULT:
         if (engine->agent)
@@ -111,9 +113,11 @@ bool vt_control_listen(VtEngine *engine, GError **error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", engine->folder);
+    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control",
+               engine->folder);
     mode_t old = umask(0177);
-    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, CTL_CONTROLS_MAX) == 0;
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+              listen(fd, CTL_CONTROLS_MAX) == 0;
     int errnum = errno;
     umask(old);
     if (!ok)

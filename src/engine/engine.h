@@ -2,8 +2,8 @@
 /*
  * engine/engine.h - one job on one node: what all files of this room share.
  *
- * The engine is process 1 of its namespaces; whatever ends it ends the job, and the kernel cleans up. Specification of its
- * life: doc/contracts/job-life.md.
+ * The engine is process 1 of its namespaces; whatever ends it ends the job, and the kernel cleans
+ * up. Specification of its life: doc/contracts/job-life.md.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 
 /* What the session is opened with, as the run connection said it. */
 typedef struct {
-    guint8 flags;     /* WIRE_OPEN_* */
+    guint8 flags; /* WIRE_OPEN_* */
     guint32 umask_bits;
     guint16 rows, columns;
     char *cwd;
@@ -25,7 +25,7 @@ typedef struct {
     gsize words_size;
     GPtrArray *limits; /* GBytes: one byte RLIMIT_*, then 16 bytes */
     GByteArray *script;
-    bool complete;    /* WIRE_START has come */
+    bool complete; /* WIRE_START has come */
 } VtOpening;
 
 /* One output stream of the job, between agent and client. */
@@ -54,28 +54,28 @@ typedef struct {
     VtPlan *plan;
     /* From birth (ctl/birth.h). */
     int run, keeper, gate, folder;
-    int control; /* the listening socket */
+    int control;         /* the listening socket */
     VtServer servers[2]; /* of the owner's directories, and of the root */
     VtMachine machine;
 
     VtState state;
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */
-    VtChannel *client; /* NULL once gone */
+    VtChannel *client;            /* NULL once gone */
     VtChannel *agent;
     VtQmp *qmp;
-    VtConsole *console;    /* serial */
+    VtConsole *console; /* serial */
     VtConsole *qemu_log;
     VtConsole *server_log;
-    GPtrArray *controls;   /* VtControl */
+    GPtrArray *controls; /* VtControl */
     VtOpening opening;
-    VtStream streams[3];   /* index WireStream; [0] is unused */
-    guint64 input_credit;  /* bytes of stdin that the client may still send */
-    bool input_ended;      /* nobody in the guest reads stdin any more */
-    bool exited;           /* the session's process has */
-    bool stopping;         /* the session has been told to end */
+    VtStream streams[3];  /* index WireStream; [0] is unused */
+    guint64 input_credit; /* bytes of stdin that the client may still send */
+    bool input_ended;     /* nobody in the guest reads stdin any more */
+    bool exited;          /* the session's process has */
+    bool stopping;        /* the session has been told to end */
     CtlReason reason;
     char *message;
-    char *qmp_failure;     /* what was wrong with the monitor, or NULL */
+    char *qmp_failure; /* what was wrong with the monitor, or NULL */
     guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer;
     GMainLoop *loop;
 } VtEngine;
@@ -88,8 +88,8 @@ void vt_engine_reach(VtEngine *engine, CtlPhase phase);
 
 /* life.c: the state machine. */
 void vt_life_start(VtEngine *engine);
-/* The job ends because of `reason`; the first reason counts. `message` (may be NULL) is for the owner. Guests that can are
- * brought down in order. */
+/* The job ends because of `reason`; the first reason counts. `message` (may be NULL) is for the
+ * owner. Guests that can are brought down in order. */
 void vt_life_end(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* The same, with the end of the console quoted, and no order. */
 void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -2,14 +2,15 @@
 /*
  * engine/life.c - a job's life, from QEMU's first byte to the engine's exit.
  *
- * Theory of operation. BOOT -hello-> PLAN -ready-> READY -start-> SCRIPT -ready-> RUNNING -session ended-> CLOSING -bye-> DONE.
- * From every state a failure goes straight to DONE (QEMU killed), and an order to end goes to CLOSING, by way of
- * TERM, the grace and KILL where the session lives. Invariants:
+ * Theory of operation. BOOT -hello-> PLAN -ready-> READY -start-> SCRIPT -ready-> RUNNING -session
+ * ended-> CLOSING -bye-> DONE. From every state a failure goes straight to DONE (QEMU killed), and
+ * an order to end goes to CLOSING, by way of TERM, the grace and KILL where the session lives.
+ * Invariants:
  *   1. The first reason is the one that is told.
- *   2. Every state but READY and RUNNING has a deadline, and RUNNING has one until the script runs; those two end by the run
- *      connection or the walltime.
- *   3. In DONE nothing of the guest is listened to; the engine exits when the client has read all, is gone, or has taken
- *      nothing for READER_PATIENCE_S.
+ *   2. Every state but READY and RUNNING has a deadline, and RUNNING has one until the script runs;
+ *      those two end by the run connection or the walltime.
+ *   3. In DONE nothing of the guest is listened to; the engine exits when the client has read all,
+ *      is gone, or has taken nothing for READER_PATIENCE_S.
  *
  * Reads from: the agent and QEMU. Trusts: nothing.
  */
@@ -30,7 +31,8 @@
 #include "job/guest_plan.h"
 #include "wire/frame.h"
 
-#define QMP_DEADLINE_MS 30000   /* to the greeting, and for each command: an emulated guest may keep QEMU busy */
+/* To the greeting, and for each command: an emulated guest may keep QEMU busy. */
+#define QMP_DEADLINE_MS 30000
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
@@ -162,10 +164,11 @@ void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...)
     va_end(args);
     g_autofree char *serial = vt_console_tail(engine->console, TAIL_LINES, TAIL_PREFIX);
     g_autofree char *qemu = vt_console_tail(engine->qemu_log, TAIL_LINES, TAIL_PREFIX "qemu: ");
-    g_autofree char *server = vt_console_tail(engine->server_log, TAIL_LINES, TAIL_PREFIX "virtiofsd: ");
+    g_autofree char *server =
+        vt_console_tail(engine->server_log, TAIL_LINES, TAIL_PREFIX "virtiofsd: ");
     bool any = *serial || *qemu || *server;
-    g_autofree char *message = g_strdup_printf("%s%s%s%s%s", what, any ? "; the end of the guest's console:\n" : "",
-                                               serial, qemu, server);
+    g_autofree char *message = g_strdup_printf(
+        "%s%s%s%s%s", what, any ? "; the end of the guest's console:\n" : "", serial, qemu, server);
     if (any)
         message[strlen(message) - 1] = '\0';
     set_reason(engine, reason, message);
@@ -191,7 +194,8 @@ static gboolean on_grace_over(gpointer data)
 
 void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
 {
-    const char *message = reason == CTL_REASON_WALLTIME ? "the walltime is over" : "the job was ended";
+    const char *message =
+        reason == CTL_REASON_WALLTIME ? "the walltime is over" : "the job was ended";
     if (engine->state == VT_STATE_DONE)
         return;
     set_reason(engine, reason, message);
@@ -204,7 +208,8 @@ void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
         vt_channel_send(engine->agent, WIRE_SIGNAL, SIGTERM, NULL, 0);
         /* A stopped process takes no TERM. */
         vt_channel_send(engine->agent, WIRE_SIGNAL, SIGCONT, NULL, 0);
-        engine->grace_timer = g_timeout_add_seconds(engine->job->kill_grace_s, on_grace_over, engine);
+        engine->grace_timer =
+            g_timeout_add_seconds(engine->job->kill_grace_s, on_grace_over, engine);
     }
 }
 
@@ -220,7 +225,8 @@ static gboolean on_boot_timeout(gpointer data)
 
 static void start_boot_timer(VtEngine *engine)
 {
-    engine->boot_timer = g_timeout_add_seconds(engine->plan->boot_timeout_s, on_boot_timeout, engine);
+    engine->boot_timer =
+        g_timeout_add_seconds(engine->plan->boot_timeout_s, on_boot_timeout, engine);
 }
 
 static gboolean on_walltime(gpointer data)
@@ -247,8 +253,8 @@ static void send_plan(VtEngine *engine)
         vt_life_fail(engine, CTL_REASON_HOST, "no random bytes");
         return;
     }
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(engine->job, engine->plan, (guint64)g_get_real_time() * 1000, seed,
-                                                   sizeof seed);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(
+        engine->job, engine->plan, (guint64)g_get_real_time() * 1000, seed, sizeof seed);
     for (guint i = 0; i < steps->len; i++) {
         const VtGuestStep *step = g_ptr_array_index(steps, i);
         gsize size;
@@ -265,12 +271,14 @@ static void take_hello(VtEngine *engine, const guint8 *payload, gsize size)
     guint32 magic = wire_get_u32(&reader);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     if (engine->state != VT_STATE_BOOT || !reader.ok || magic != WIRE_MAGIC) {
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent did not introduce itself");
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
+                     "the guest's agent did not introduce itself");
         return;
     }
     if (highest < WIRE_VERSION_MIN || lowest > WIRE_VERSION) {
         vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
-                     "the guest's agent speaks versions %u to %u of the protocol, this vTorque %u to %u: rebuild the guest",
+                     "the guest's agent speaks versions %u to %u of the protocol, this vTorque %u "
+                     "to %u: rebuild the guest",
                      lowest, highest, WIRE_VERSION_MIN, WIRE_VERSION);
         return;
     }
@@ -306,8 +314,8 @@ static void take_step_fail(VtEngine *engine, const guint8 *payload, gsize size)
     guint32 index = wire_get_u32(&reader), errnum = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
-    vt_life_fail(engine, CTL_REASON_GUEST_PLAN, "the guest could not be prepared: step %u, %s: %s", index, printable,
-                 g_strerror((int)(errnum & 0xffff)));
+    vt_life_fail(engine, CTL_REASON_GUEST_PLAN, "the guest could not be prepared: step %u, %s: %s",
+                 index, printable, g_strerror((int)(errnum & 0xffff)));
 }
 
 static void take_started(VtEngine *engine)
@@ -333,8 +341,8 @@ static void take_exit(VtEngine *engine, const WireHeader *header, const guint8 *
     engine->exited = true;
     if (header->aux == WIRE_EXIT_FAILED) {
         g_autofree char *printable = g_strescape(what, NULL);
-        g_autofree char *message = g_strdup_printf("cannot start the script in the guest: %s: %s", printable,
-                                                   g_strerror((int)(value & 0xffff)));
+        g_autofree char *message = g_strdup_printf("cannot start the script in the guest: %s: %s",
+                                                   printable, g_strerror((int)(value & 0xffff)));
         set_reason(engine, CTL_REASON_START, message);
     } else if (engine->client) {
         set_reason(engine, CTL_REASON_DONE, NULL);
@@ -342,7 +350,8 @@ static void take_exit(VtEngine *engine, const WireHeader *header, const guint8 *
     }
 }
 
-/* CREDIT or CLOSE of stdin, for the client. False if the agent would take more than a window, or goes on after its CLOSE. */
+/* CREDIT or CLOSE of stdin, for the client. False if the agent would take more than a window, or
+ * goes on after its CLOSE. */
 static bool take_input_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     WireReader reader = wire_reader(payload, header->length);
@@ -369,13 +378,15 @@ static void take_stream_frame(VtEngine *engine, const WireHeader *header, const 
     else
         ok = vt_stream_end(engine, header->aux);
     if (!ok)
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent what it may not send");
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
+                     "the guest's agent sent what it may not send");
 }
 
 static void take_session_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     if (header->session != 0 || engine->state < VT_STATE_RUNNING) {
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent spoke of a session that is not there");
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
+                     "the guest's agent spoke of a session that is not there");
         return;
     }
     switch (header->type) {
@@ -401,7 +412,8 @@ static void take_error(VtEngine *engine, const guint8 *payload, gsize size)
     guint32 code = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
-    vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent gave up: error %u: %s", code, printable);
+    vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent gave up: error %u: %s", code,
+                 printable);
 }
 
 static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpointer data)
@@ -410,8 +422,9 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
     if (engine->state == VT_STATE_DONE)
         return;
     if (wire_frame_check(header, payload, WIRE_AGENT) < 0) {
-        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent a bad frame (%s, %u)",
-                     wire_type_name(header->type), header->type);
+        vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
+                     "the guest's agent sent a bad frame (%s, %u)", wire_type_name(header->type),
+                     header->type);
         return;
     }
     switch (header->type) {
@@ -443,7 +456,8 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
         if (engine->state == VT_STATE_CLOSING)
             finish(engine);
         else
-            vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent said goodbye too early");
+            vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL,
+                         "the guest's agent said goodbye too early");
         break;
     case WIRE_ERROR:
         take_error(engine, payload, header->length);
@@ -457,7 +471,8 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
 static void on_agent_closed(const char *reason, gpointer data)
 {
     VtEngine *engine = data;
-    /* QEMU's end of it goes when QEMU does: that story is told better by its events and its exit. */
+    /* QEMU's end of it goes when QEMU does: that story is told better by its events and its
+     * exit. */
     if (*reason && engine->state != VT_STATE_DONE)
         vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent: %s", reason);
 }
@@ -467,7 +482,8 @@ static bool drain(int fd, VtConsole *console)
 {
     guint8 bytes[16384];
     ssize_t n = 0;
-    for (int reads = 0; fd >= 0 && reads < DRAIN_READS && (n = read(fd, bytes, sizeof bytes)) > 0; reads++)
+    for (int reads = 0; fd >= 0 && reads < DRAIN_READS && (n = read(fd, bytes, sizeof bytes)) > 0;
+         reads++)
         vt_console_add(console, bytes, (gsize)n);
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
@@ -481,7 +497,8 @@ static void end_by_guest(VtEngine *engine, const char *how)
     else if (panic)
         vt_life_fail(engine, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked: %s", panic);
     else
-        vt_life_fail(engine, CTL_REASON_GUEST_POWEROFF, "the guest %s before the script had ended", how);
+        vt_life_fail(engine, CTL_REASON_GUEST_POWEROFF, "the guest %s before the script had ended",
+                     how);
 }
 
 static void on_qmp_ready(gpointer data)
@@ -495,7 +512,8 @@ static void on_qmp_event(const char *name, json_t *event_data, gpointer data)
     if (g_str_equal(name, "GUEST_PANICKED"))
         vt_life_fail(engine, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked");
     else if (g_str_equal(name, "SHUTDOWN"))
-        end_by_guest(engine, g_strcmp0(reason, "guest-reset") == 0 ? "restarted" : "was switched off");
+        end_by_guest(engine,
+                     g_strcmp0(reason, "guest-reset") == 0 ? "restarted" : "was switched off");
 }
 
 /* Whatever is wrong with the monitor, QEMU is of no use any more; its death tells the story. */
@@ -520,7 +538,8 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
             end_by_guest(engine, "was switched off");
         else
-            vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how, engine->qmp_failure ? ", its monitor: " : "",
+            vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how,
+                         engine->qmp_failure ? ", its monitor: " : "",
                          engine->qmp_failure ? engine->qmp_failure : "");
     } else if (pid == engine->servers[0].pid || pid == engine->servers[1].pid) {
         /* It ends in good order only because QEMU has left it: QEMU's own end tells more. */
@@ -568,7 +587,8 @@ static gboolean on_keeper_gone(gint fd, GIOCondition condition, gpointer data)
 
 static void watch_consoles(VtEngine *engine)
 {
-    const int fds[] = {engine->machine.serial, engine->machine.log, engine->servers[0].log, engine->servers[1].log};
+    const int fds[] = {engine->machine.serial, engine->machine.log, engine->servers[0].log,
+                       engine->servers[1].log};
     for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
         if (fds[i] < 0)
             continue;
@@ -580,7 +600,8 @@ static void watch_consoles(VtEngine *engine)
 void vt_life_start(VtEngine *engine)
 {
     const VtChannelHandlers agent = {.frame = on_agent_frame, .closed = on_agent_closed};
-    const VtQmpHandlers qmp = {.ready = on_qmp_ready, .event = on_qmp_event, .failed = on_qmp_failed};
+    const VtQmpHandlers qmp = {
+        .ready = on_qmp_ready, .event = on_qmp_event, .failed = on_qmp_failed};
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);

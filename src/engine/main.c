@@ -2,7 +2,8 @@
 /*
  * engine/main.c - the engine: birth's inheritance, the stages, then the loop.
  *
- * Runs as: process 1 of the job's namespaces, started by the keeper alone. Reads from: see stages.c and life.c.
+ * Runs as: process 1 of the job's namespaces, started by the keeper alone. Reads from: see stages.c
+ * and life.c.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "engine/engine.h"
 #include "ctl/birth.h"
+#include "engine/engine.h"
 
 /* The loop is not there yet: the one frame goes out by itself. */
 static int fail_early(VtEngine *engine, const GError *error)
@@ -23,7 +24,8 @@ static int fail_early(VtEngine *engine, const GError *error)
     g_autofree char *cut = g_strndup(error->message, WIRE_STRING_MAX);
     WireWriter writer = wire_writer(frame + WIRE_HEADER_SIZE, sizeof frame - WIRE_HEADER_SIZE);
     wire_put_string(&writer, cut);
-    const WireHeader header = {.length = (guint32)writer.used, .type = CTL_OUTCOME, .aux = CTL_REASON_HOST};
+    const WireHeader header = {
+        .length = (guint32)writer.used, .type = CTL_OUTCOME, .aux = CTL_REASON_HOST};
     wire_header_format(&header, frame);
     (void)!send(engine->run, frame, WIRE_HEADER_SIZE + writer.used, MSG_NOSIGNAL);
     return VT_EXIT_FAILED;

@@ -2,7 +2,8 @@
 /*
  * engine/session.c - session 0, the job: collected from the run connection, opened in the agent.
  *
- * Reads from: the run connection (the owner's). Trusts: nothing; uid, gid and groups are the job document's.
+ * Reads from: the run connection (the owner's). Trusts: nothing; uid, gid and groups are the job
+ * document's.
  */
 #include "engine/engine.h"
 
@@ -66,7 +67,8 @@ bool vt_opening_add(VtOpening *opening, const WireHeader *header, const guint8 *
     case WIRE_WORD:
         return add_word(opening, header, payload);
     case WIRE_LIMIT:
-        if (header->aux >= RLIM_NLIMITS || header->length != 16 || opening->limits->len >= RLIM_NLIMITS)
+        if (header->aux >= RLIM_NLIMITS || header->length != 16 ||
+            opening->limits->len >= RLIM_NLIMITS)
             return false;
         g_ptr_array_add(opening->limits, keep(header, payload));
         return true;

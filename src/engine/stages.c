@@ -8,7 +8,8 @@
  *   4 drop     gives up every right
  *   5 run      has none: QEMU; only from here on is a byte of a guest read
  *
- * Runs as: root or the user (1-3), the slot's id or the user (4-5). Reads from: the job document. Trusts: nothing in it.
+ * Runs as: root or the user (1-3), the slot's id or the user (4-5). Reads from: the job document.
+ * Trusts: nothing in it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,13 @@
 
 /* What QEMU is made of, on Debian and its relatives, and on those with /usr/lib64. */
 static const char *const qemu_runtime[] = {
-    "/lib", "/lib64", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/share/qemu", "/usr/share/seabios", "/etc/ld.so.cache",
+    "/lib",
+    "/lib64",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/share/qemu",
+    "/usr/share/seabios",
+    "/etc/ld.so.cache",
 };
 
 static bool keeper_lives(const VtEngine *engine)
@@ -54,8 +61,9 @@ static bool find_kernel(VtEngine *engine, GError **error)
         if (stat(files[i], &st) < 0)
             return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot use '%s'", files[i]);
         if (geteuid() == 0 && !(st.st_mode & S_IROTH))
-            return vt_error_set(error, VT_ERROR_HOST,
-                                "cannot use '%s': it must be readable by all, since QEMU runs as nobody", files[i]);
+            return vt_error_set(
+                error, VT_ERROR_HOST,
+                "cannot use '%s': it must be readable by all, since QEMU runs as nobody", files[i]);
     }
     return true;
 }
@@ -74,10 +82,12 @@ static bool look(VtEngine *engine, GError **error)
 static bool start_helpers(VtEngine *engine, GError **error)
 {
     if (unshare(CLONE_NEWNET) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the job's network namespace");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the job's network namespace");
     for (int is_root = 0; is_root < 2; is_root++)
         if (vt_plan_has_share(engine->plan, is_root) &&
-            !vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root], error))
+            !vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root],
+                             error))
             return false;
     return true;
 }
@@ -96,13 +106,14 @@ static bool enter_cage(VtEngine *engine, GError **error)
 
 static bool drop(VtEngine *engine, GError **error)
 {
-    return vt_cage_drop(engine->plan->cage_uid, engine->plan->cage_gid, error) && hang_on_keeper(engine, error);
+    return vt_cage_drop(engine->plan->cage_uid, engine->plan->cage_gid, error) &&
+           hang_on_keeper(engine, error);
 }
 
 static bool start_machine(VtEngine *engine, GError **error)
 {
-    return vt_machine_start(engine->plan, vt_fd_steal(&engine->servers[0].socket), vt_fd_steal(&engine->servers[1].socket),
-                            &engine->machine, error);
+    return vt_machine_start(engine->plan, vt_fd_steal(&engine->servers[0].socket),
+                            vt_fd_steal(&engine->servers[1].socket), &engine->machine, error);
 }
 
 bool vt_stages_run(VtEngine *engine, GError **error)

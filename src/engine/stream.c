@@ -2,9 +2,10 @@
 /*
  * engine/stream.c - the job's output, from the agent to whoever reads it.
  *
- * Theory of operation. A stream holds at most CTL_OUTPUT_WINDOW bytes, and WIRE_TAIL_MAX more when the script has ended: the
- * agent may send what it was granted, and is granted what was sent on. So a slow reader slows the script down, as a pipe does,
- * and a script that has ended never waits for its reader.
+ * Theory of operation. A stream holds at most CTL_OUTPUT_WINDOW bytes, and WIRE_TAIL_MAX more when
+ * the script has ended: the agent may send what it was granted, and is granted what was sent on. So
+ * a slow reader slows the script down, as a pipe does, and a script that has ended never waits for
+ * its reader.
  */
 #include <string.h>
 
@@ -15,7 +16,8 @@ static void grant(VtEngine *engine, WireStream which)
     VtStream *stream = &engine->streams[which];
     gint64 room = CTL_OUTPUT_WINDOW - (gint64)stream->held->len - MAX(stream->agent_credit, 0);
     /* In large steps: a frame for each small read would cost more than the data. */
-    if (engine->state != VT_STATE_RUNNING || stream->ended || stream->agent_credit < 0 || room < CTL_OUTPUT_WINDOW / 2)
+    if (engine->state != VT_STATE_RUNNING || stream->ended || stream->agent_credit < 0 ||
+        room < CTL_OUTPUT_WINDOW / 2)
         return;
     vt_channel_send_u32(engine->agent, WIRE_CREDIT, which, (guint32)room);
     stream->agent_credit += room;

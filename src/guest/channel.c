@@ -120,11 +120,13 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
 static void flush_queue(VtChannel *channel)
 {
     while (channel->fd >= 0 && channel->sent < channel->queue->len) {
-        ssize_t n = send(channel->fd, channel->queue->data + channel->sent, channel->queue->len - channel->sent,
-                         MSG_NOSIGNAL);
+        ssize_t n = send(channel->fd, channel->queue->data + channel->sent,
+                         channel->queue->len - channel->sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) /* the reader learns it, behind what is still to be read */
+        if (n < 0 &&
+            (errno == EPIPE ||
+             errno == ECONNRESET)) /* the reader learns it, behind what is still to be read */
             n = (ssize_t)(channel->queue->len - channel->sent);
         if (n < 0 && errno != EAGAIN)
             fail(channel, g_strerror(errno));

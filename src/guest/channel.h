@@ -2,10 +2,11 @@
 /*
  * guest/channel.h - frames of wire/wire.h over a stream socket, without blocking.
  *
- * Theory of operation. One watch reads into a buffer and hands out whole frames; one watch, there only while something is
- * queued, writes. A channel that fails (end of stream, bad frame, full queue) closes its socket, calls `closed` once and
- * is mute from then on. A peer that is gone is no failure of a send: what it said last is still read, up to its end.
- * Runs in the default GLib main context.
+ * Theory of operation. One watch reads into a buffer and hands out whole frames; one watch, there
+ * only while something is queued, writes. A channel that fails (end of stream, bad frame, full
+ * queue) closes its socket, calls `closed` once and is mute from then on. A peer that is gone is no
+ * failure of a send: what it said last is still read, up to its end. Runs in the default GLib main
+ * context.
  *
  * Reads from: an agent (hostile), a run or control connection (the owner's). Trusts: nothing.
  */
@@ -35,8 +36,8 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
 void vt_channel_free(VtChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
 
-/* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel, or on NULL: one that its own failure,
- * during an earlier frame, made its owner free. */
+/* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel, or on NULL:
+ * one that its own failure, during an earlier frame, made its owner free. */
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size);
 void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 value);
 /* `text` is cut to WIRE_STRING_MAX bytes. */

@@ -12,7 +12,8 @@
 
 #include <glib.h>
 
-#define VT_DIRECTIVE_MAX 32768 /* bytes of one directive with its continuations: qsub's own limit  \
+#define VT_DIRECTIVE_MAX                                                                           \
+    32768 /* bytes of one directive with its continuations: qsub's own limit  \
                                 */
 
 typedef struct {

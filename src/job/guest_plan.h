@@ -15,7 +15,8 @@
 /* Paths in the guest. */
 #define VT_GUEST_RUN "/run/vtorque"               /* root's, 0755; on the guest's own tmpfs */
 #define VT_GUEST_NODEFILE "/run/vtorque/nodefile" /* one line a vCPU: the guest's name */
-#define VT_GUEST_PRIVATE "/run/vtorque/private" /* the two shares are mounted in it; root's, 0700  \
+#define VT_GUEST_PRIVATE                                                                           \
+    "/run/vtorque/private" /* the two shares are mounted in it; root's, 0700  \
                                                  */
 
 /* Bytes of entropy that a guest should be given; WIRE_STEP_RANDOM takes 512. */

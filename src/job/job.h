@@ -3,8 +3,8 @@
  * job/job.h - one job, as the engine is told of it: owner, allocation and resolved request.
  *
  * Made by vsub --local (later by vtorqued), handed to the engine as one JSON document in a sealed
- * memory file (doc/contracts/request.md). What runs inside (arguments, environment, script) is not in it:
- * that comes over the run connection (ctl/run.h).
+ * memory file (doc/contracts/request.md). What runs inside (arguments, environment, script) is not
+ * in it: that comes over the run connection (ctl/run.h).
  *
  * Trusts: nothing; vt_job_load() checks every field again.
  */
@@ -28,32 +28,32 @@ typedef enum {
 } VtImage;
 
 typedef struct {
-    char *user;     /* name; "u<uid>" if it has none */
-    char *group;    /* name of the primary group */
+    char *user;  /* name; "u<uid>" if it has none */
+    char *group; /* name of the primary group */
     uid_t uid;
     gid_t gid;
-    gid_t *groups;  /* supplementary groups without `gid`, each once */
+    gid_t *groups; /* supplementary groups without `gid`, each once */
     gsize n_groups;
     GStrv group_names; /* one for each of `groups`; "g<gid>" where it has none */
-    char *home;     /* absolute */
-    char *shell;    /* absolute */
+    char *home;        /* absolute */
+    char *shell;       /* absolute */
 } VtOwner;
 
 typedef struct {
-    char *id;           /* [A-Za-z0-9._\[\]-]{1,255} */
-    char *name;         /* as -N says, or the script's base name, or STDIN */
-    char *host;         /* name of this machine, of which the guest's name is made */
+    char *id;   /* [A-Za-z0-9._\[\]-]{1,255} */
+    char *name; /* as -N says, or the script's base name, or STDIN */
+    char *host; /* name of this machine, of which the guest's name is made */
     VtOwner owner;
     VtImage image;
     guint ram_mib;
     guint vcpus;
     guint boot_timeout_s;
-    guint walltime_s;    /* 0: none */
-    guint kill_grace_s;  /* between TERM and KILL */
-    char *kernel_dir;    /* GUEST_KERNEL: vmlinux or vmlinuz, initramfs, initramfs-tiny */
-    char *submit_dir;    /* absolute: shared, writable */
-    GStrv mounts;        /* VM_MOUNTS, absolute: shared, writable with the owner's rights */
-    guint64 tmp_mib;     /* size limit of each of the guest's tmpfs */
+    guint walltime_s;   /* 0: none */
+    guint kill_grace_s; /* between TERM and KILL */
+    char *kernel_dir;   /* GUEST_KERNEL: vmlinux or vmlinuz, initramfs, initramfs-tiny */
+    char *submit_dir;   /* absolute: shared, writable */
+    GStrv mounts;       /* VM_MOUNTS, absolute: shared, writable with the owner's rights */
+    guint64 tmp_mib;    /* size limit of each of the guest's tmpfs */
 } VtJob;
 
 /* The name that img= has for it ("host", "tiny"). */
@@ -67,22 +67,25 @@ void vt_owner_clear(VtOwner *owner);
 void vt_job_free(VtJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtJob, vt_job_free)
 
-/* The document: UTF-8 is not required of paths and names; bytes over 0x7f and controls are escaped as U+0000-00FF, one
- * code point a byte. (transfer full), NUL-terminated. */
+/* The document: UTF-8 is not required of paths and names; bytes over 0x7f and controls are escaped
+ * as U+0000-00FF, one code point a byte. (transfer full), NUL-terminated. */
 char *vt_job_save(const VtJob *job);
 
-/* The job in a document of `size` bytes. Unknown or missing keys, a wrong type, a value out of range, a relative
- * path or one with "." or ".." parts: VT_ERROR_USER that names the key. (transfer full) or NULL. */
+/* The job in a document of `size` bytes. Unknown or missing keys, a wrong type, a value out of
+ * range, a relative path or one with "." or ".." parts: VT_ERROR_USER that names the key. (transfer
+ * full) or NULL. */
 VtJob *vt_job_load(const char *document, gsize size, GError **error);
 
-/* True if `id` is one that files, units and messages may carry: [A-Za-z0-9._\[\]-]{1,255}, not "." or "..". */
+/* True if `id` is one that files, units and messages may carry: [A-Za-z0-9._\[\]-]{1,255}, not "."
+ * or "..". */
 bool vt_job_id_is_valid(const char *id);
 
 /* True for an absolute path without "." and ".." parts, shorter than PATH_MAX. */
 bool vt_job_path_is_valid(const char *path);
 /* True for a word of 1 to 255 bytes without blanks and control characters. */
 bool vt_job_name_is_valid(const char *name);
-/* True for what can be a name in passwd and group: as above, without ':', '/' and ',', and not begun by '-' or '+'. */
+/* True for what can be a name in passwd and group: as above, without ':', '/' and ',', and not
+ * begun by '-' or '+'. */
 bool vt_job_entry_is_valid(const char *name);
 /* True for [A-Za-z0-9._-]{1,64} that begins with a letter or digit. */
 bool vt_job_host_is_valid(const char *host);

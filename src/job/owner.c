@@ -17,9 +17,8 @@ static void load_user(VtOwner *owner, char *buffer)
 {
     struct passwd record, *found = NULL;
     if (getpwuid_r(owner->uid, &record, buffer, RECORD_MAX, &found) == 0 && found) {
-        owner->user = vt_job_entry_is_valid(record.pw_name)
-                          ? g_strdup(record.pw_name)
-                          : g_strdup_printf("u%u", owner->uid);
+        owner->user = vt_job_entry_is_valid(record.pw_name) ? g_strdup(record.pw_name)
+                                                            : g_strdup_printf("u%u", owner->uid);
         owner->home = g_strdup(record.pw_dir);
         owner->shell = g_strdup(record.pw_shell);
         return;

@@ -8,8 +8,8 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -23,8 +23,8 @@
 
 #define EXIT_UNBORN 125
 
-/* An ordinary user's engine has all rights in its own user namespace, and must keep them over exec: only ambient
- * capabilities survive it where the uid is not 0. */
+/* An ordinary user's engine has all rights in its own user namespace, and must keep them over exec:
+ * only ambient capabilities survive it where the uid is not 0. */
 static void keep_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -52,7 +52,8 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
         _exit(EXIT_UNBORN);
     if (geteuid() != 0)
         keep_capabilities();
-    /* All numbers are below ENGINE_FDS or were duplicated above it by the keeper: no target is a source. */
+    /* All numbers are below ENGINE_FDS or were duplicated above it by the keeper: no target is a
+     * source. */
     if (dup2(lifeline, ENGINE_FD_KEEPER) < 0 || dup2(folder, ENGINE_FD_FOLDER) < 0)
         _exit(EXIT_UNBORN);
     snprintf(number, sizeof number, "%d", slot);
@@ -125,14 +126,17 @@ int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char
     life_read = life[0], life_write = life[1];
 
     bool user = geteuid() != 0, is_in_v2 = leaf->v2 >= 0;
-    uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (user ? CLONE_NEWUSER : 0);
+    uint64_t flags =
+        CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (user ? CLONE_NEWUSER : 0);
     pid_t pid = clone_process(flags, leaf->v2);
-    /* Some hierarchies let a leaf be made, but nothing be born in it (a threaded or a foreign domain). */
+    /* Some hierarchies let a leaf be made, but nothing be born in it (a threaded or a foreign
+     * domain). */
     if (pid < 0 && is_in_v2) {
         is_in_v2 = false;
         pid = clone_process(flags, -1);
     }
-    *what = user ? "cannot make a user namespace (user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+    *what = user ? "cannot make a user namespace (user.max_user_namespaces, "
+                   "kernel.unprivileged_userns_clone and "
                    "kernel.apparmor_restrict_unprivileged_userns say whether users may)"
                  : "cannot make namespaces";
     if (pid < 0)

@@ -13,7 +13,8 @@
 
 #include "ctl/auto.h"
 
-#define REMOVE_TRIES 2000 /* of 1 ms: a dead process leaves its cgroup a moment after wait() has seen it */
+/* Of 1 ms: a dead process leaves its cgroup a moment after wait() has seen it. */
+#define REMOVE_TRIES 2000
 
 /* True if the comma list `list` has the word `word`. */
 static bool list_has(const char *list, const char *word)
@@ -25,7 +26,8 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
-/* Path of this process in the hierarchy with `controller` ("" for version 2), from /proc/self/cgroup. */
+/* Path of this process in the hierarchy with `controller` ("" for version 2), from
+ * /proc/self/cgroup. */
 static bool own_path(const char *controller, char path[LEAF_PATH_MAX])
 {
     FILE *file = fopen("/proc/self/cgroup", "re");
@@ -62,7 +64,8 @@ static const char *wanted(const char *type, const char *options)
 }
 
 /* Makes the leaf in the hierarchy mounted at `mount`, whose root there is `root`. */
-static void make_one(Leaf *leaf, const char *mount, const char *root, const char *controller, int slot)
+static void make_one(Leaf *leaf, const char *mount, const char *root, const char *controller,
+                     int slot)
 {
     char own[LEAF_PATH_MAX];
     if (leaf->count == LEAVES_MAX || !own_path(controller, own))
@@ -117,12 +120,14 @@ int leaf_enter(const Leaf *leaf, bool is_in_v2)
         bool is_v2 = i == leaf->v2_index;
         if (is_v2 && is_in_v2)
             continue;
-        /* Since Linux 5.5 a thread that moves itself alone needs no lock; a move by pid waits 10 ms and more for one. */
+        /* Since Linux 5.5 a thread that moves itself alone needs no lock; a move by pid waits 10 ms
+         * and more for one. */
         snprintf(file, sizeof file, "%s/%s", leaf->path[i], is_v2 ? "cgroup.procs" : "tasks");
         ctl_autofd fd = open(file, O_WRONLY | O_CLOEXEC);
         if (fd >= 0 && write(fd, "0", 1) == 1)
             continue;
-        /* Of a threaded or a foreign domain, or another's delegation: the job lives without this leaf. */
+        /* Of a threaded or a foreign domain, or another's delegation: the job lives without this
+         * leaf. */
         if (errno != EOPNOTSUPP && errno != EBUSY && errno != EACCES && errno != EPERM)
             return -errno;
     }
@@ -132,7 +137,8 @@ int leaf_enter(const Leaf *leaf, bool is_in_v2)
 void leaf_remove(Leaf *leaf)
 {
     for (int i = 0; i < leaf->count; i++)
-        for (int tries = 0; rmdir(leaf->path[i]) < 0 && errno == EBUSY && tries < REMOVE_TRIES; tries++)
+        for (int tries = 0; rmdir(leaf->path[i]) < 0 && errno == EBUSY && tries < REMOVE_TRIES;
+             tries++)
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (leaf->v2 >= 0)
         close(leaf->v2);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keeper/leaf.h - the job's leaf in each cgroup hierarchy, below the cgroup of whoever starts the job.
+ * keeper/leaf.h - the job's leaf in each cgroup hierarchy, below the cgroup of whoever starts the
+ * job.
  *
- * Version 1 hierarchies and version 2 are handled alike, side by side where both are there. Where a leaf may not be made
- * there is none, and the job runs without.
+ * Version 1 hierarchies and version 2 are handled alike, side by side where both are there. Where a
+ * leaf may not be made there is none, and the job runs without.
  */
 #pragma once
 
@@ -24,8 +25,8 @@ typedef struct {
 /* Makes the leaves named vtorque-<uid>-<slot>. */
 void leaf_make(int slot, Leaf *leaf);
 
-/* Moves the calling thread, the only one of its process, into every leaf that takes it; `is_in_v2`: it was cloned into that of
- * version 2. Returns 0 or -errno. */
+/* Moves the calling thread, the only one of its process, into every leaf that takes it; `is_in_v2`:
+ * it was cloned into that of version 2. Returns 0 or -errno. */
 int leaf_enter(const Leaf *leaf, bool is_in_v2);
 
 /* Removes the leaves, once every process in them is dead. */

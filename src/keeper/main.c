@@ -2,9 +2,10 @@
 /*
  * keeper/main.c - the keeper: lock, birth, wait, removal.
  *
- * Theory of operation. reset -> lock (run folder taken) -> leaf made -> engine cloned, its pid written, released -> wait
- * -> leaf and folder removed. Whatever fails before the engine lives is told over the run connection as CTL_OUTCOME.
- * After the release the keeper holds the lock, the lifeline's write end and the two descriptors of the folder, nothing else.
+ * Theory of operation. reset -> lock (run folder taken) -> leaf made -> engine cloned, its pid
+ * written, released -> wait -> leaf and folder removed. Whatever fails before the engine lives is
+ * told over the run connection as CTL_OUTCOME. After the release the keeper holds the lock, the
+ * lifeline's write end and the two descriptors of the folder, nothing else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,11 +23,11 @@
 #include <unistd.h>
 
 #include "ctl/auto.h"
+#include "ctl/birth.h"
 #include "ctl/folder.h"
 #include "ctl/gate.h"
 #include "ctl/run.h"
 #include "keeper/birth.h"
-#include "ctl/birth.h"
 
 #define EXIT_FAILED 125
 
@@ -62,17 +63,18 @@ static int fail(int err, const char *what, const char *object)
     char text[512];
     uint8_t payload[600];
     WireWriter writer = wire_writer(payload, sizeof payload);
-    snprintf(text, sizeof text, "%s%s%s%s: %s", what, object ? " '" : "", object ? object : "", object ? "'" : "",
-             strerror(-err));
+    snprintf(text, sizeof text, "%s%s%s%s: %s", what, object ? " '" : "", object ? object : "",
+             object ? "'" : "", strerror(-err));
     wire_put_string(&writer, text);
     send_frame(CTL_OUTCOME, CTL_REASON_HOST, payload, writer.used);
     return EXIT_FAILED;
 }
 
-/* The starter's soft limits are the script's, who gets them in the guest; the programs need what the hard ones leave. */
+/* The starter's soft limits are the script's, who gets them in the guest; the programs need what
+ * the hard ones leave. */
 static void raise_limits(void)
 {
-    static const int raised[] = {RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS,   RLIMIT_DATA,
+    static const int raised[] = {RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_DATA,
                                  RLIMIT_FSIZE,  RLIMIT_NPROC,   RLIMIT_CPU};
     struct rlimit limit;
     for (size_t i = 0; i < sizeof raised / sizeof *raised; i++)
@@ -83,8 +85,8 @@ static void raise_limits(void)
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
 
-/* Leaves nothing of the starter's behind: not its session, signals, limits or descriptors. Its niceness and its
- * affinity stay: they are part of what the job was given. */
+/* Leaves nothing of the starter's behind: not its session, signals, limits or descriptors. Its
+ * niceness and its affinity stay: they are part of what the job was given. */
 static int reset(void)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
@@ -126,8 +128,8 @@ static int describe(const CtlFolder *folder, const char *id, const char *name, c
 {
     char text[CTL_FILE_MAX];
     size_t used = 0;
-    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n", id, getuid(), name,
-             getpid(), (long long)time(NULL));
+    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n", id,
+             getuid(), name, getpid(), (long long)time(NULL));
     int err = ctl_file_write(folder->dir, "job", text);
     text[0] = '\0';
     for (int i = 0; i < leaf->count && used < sizeof text; i++)
@@ -160,7 +162,8 @@ static int run_engine(const CtlFolder *folder, const Leaf *leaf, int gate)
     int err = birth_clone(leaf, folder->dir, folder->slot, &birth, &what);
     if (err < 0)
         return fail(err, what, NULL);
-    snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", birth.pid, ctl_process_start_time(birth.pid));
+    snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", birth.pid,
+             ctl_process_start_time(birth.pid));
     err = ctl_file_write(folder->dir, "engine", text);
     tell_phase(CTL_PHASE_BORN);
     ctl_gate_pass(gate, CTL_PHASE_BORN);
@@ -189,7 +192,9 @@ int main(int argc, char **argv)
         return fail(err, "cannot start the keeper", NULL);
     int root = ctl_root_open(argv[1], true);
     if (root < 0)
-        return fail(root, "cannot use the folder of run folders (which must be yours alone, and no link)", argv[1]);
+        return fail(root,
+                    "cannot use the folder of run folders (which must be yours alone, and no link)",
+                    argv[1]);
     root = lift(root);
     err = ctl_folder_take(root, &folder);
     if (err < 0)
@@ -200,7 +205,8 @@ int main(int argc, char **argv)
     ctl_gate_pass(gate, CTL_PHASE_LOCKED);
     leaf_make(folder.slot, &leaf);
     err = describe(&folder, argv[2], argv[3], &leaf);
-    int status = err < 0 ? fail(err, "cannot write the run folder", NULL) : run_engine(&folder, &leaf, gate);
+    int status =
+        err < 0 ? fail(err, "cannot write the run folder", NULL) : run_engine(&folder, &leaf, gate);
     leaf_remove(&leaf);
     ctl_folder_remove(&folder);
     return status;

@@ -28,9 +28,11 @@
 #define SERVER_FD 3
 #define ERROR_TEXT_MAX 1024
 
-/* What virtiofsd needs inside its user namespace to act for the owner: without SETPCAP it dies by SIGSYS. */
-static const int kept_capabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,     CAP_FSETID, CAP_SETGID,
-                                        CAP_SETUID, CAP_SETPCAP,      CAP_SYS_CHROOT, CAP_MKNOD,  CAP_SETFCAP};
+/* What virtiofsd needs inside its user namespace to act for the owner: without SETPCAP it dies by
+ * SIGSYS. */
+static const int kept_capabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID,
+                                        CAP_SETGID, CAP_SETUID,       CAP_SETPCAP, CAP_SYS_CHROOT,
+                                        CAP_MKNOD,  CAP_SETFCAP};
 
 /* What parent and child hold while the server is made. */
 typedef struct {
@@ -89,24 +91,28 @@ static bool keep_capabilities(GError **error)
             prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (syscall(SYS_capset, &header, data) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot set the file server's capabilities");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot set the file server's capabilities");
     for (gsize i = 0; i < G_N_ELEMENTS(kept_capabilities); i++)
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept_capabilities[i], 0, 0) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep the file server's capabilities");
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                      "cannot keep the file server's capabilities");
     return true;
 }
 
-/* The child's half of becoming the owner. The order decides (engine.md, section 3): made as root, the namespace is
- * root's, and the owner can neither enter it nor trace what runs in it. */
+/* The child's half of becoming the owner. The order decides (engine.md, section 3): made as root,
+ * the namespace is root's, and the owner can neither enter it nor trace what runs in it. */
 static bool become_owner(const VtOwner *owner, int ids, GError **error)
 {
     char byte;
     if (unshare(CLONE_NEWUSER) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's user namespace");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the file server's user namespace");
     if (write(ids, "", 1) != 1 || read(ids, &byte, 1) != 1)
         return vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids");
     if (prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
-        setresgid(owner->gid, owner->gid, owner->gid) < 0 || setresuid(owner->uid, owner->uid, owner->uid) < 0)
+        setresgid(owner->gid, owner->gid, owner->gid) < 0 ||
+        setresuid(owner->uid, owner->uid, owner->uid) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's ids");
     return true;
 }
@@ -118,19 +124,21 @@ static bool map_ids(pid_t pid, const VtOwner *owner, GError **error)
     g_autofree char *self = g_file_read_link("/proc/self", NULL);
     /* In another PID namespace's /proc the number is somebody else's. */
     if (!self || atoi(self) != getpid())
-        return vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids: /proc is another PID namespace's");
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "cannot map the owner's ids: /proc is another PID namespace's");
     g_string_append_printf(gids, "%u %u 1\n", owner->gid, owner->gid);
     for (gsize i = 0; i < owner->n_groups; i++)
         g_string_append_printf(gids, "%u %u 1\n", owner->groups[i], owner->groups[i]);
     g_autofree char *uids = g_strdup_printf("%u %u 1\n", owner->uid, owner->uid);
-    const char *const writes[][2] = {{"setgroups", "deny"}, {"gid_map", gids->str}, {"uid_map", uids}};
+    const char *const writes[][2] = {
+        {"setgroups", "deny"}, {"gid_map", gids->str}, {"uid_map", uids}};
     for (gsize i = 0; i < G_N_ELEMENTS(writes); i++) {
         g_autofree char *path = g_strdup_printf("/proc/%d/%s", pid, writes[i][0]);
         vt_autofd fd = open(path, O_WRONLY | O_CLOEXEC);
         gssize size = (gssize)strlen(writes[i][1]);
         if (fd < 0 || write(fd, writes[i][1], (gsize)size) != size)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot write '%s' of the file server",
-                                      writes[i][0]);
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                      "cannot write '%s' of the file server", writes[i][0]);
     }
     return true;
 }
@@ -139,18 +147,22 @@ static bool place_descriptors(const Start *start, GError **error)
 {
     vt_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(start->log, 2) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot place the file server's descriptors");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot place the file server's descriptors");
     /* The error report and the listener move up, all else below goes at exec. */
     int listener = fcntl(start->listener, F_DUPFD_CLOEXEC, 64);
     if (listener < 0 || dup2(listener, SERVER_FD) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot place the file server's descriptors");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot place the file server's descriptors");
     return true;
 }
 
-static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, const Start *start, GError **error)
+static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, const Start *start,
+                        GError **error)
 {
     if (unshare(CLONE_NEWNS) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's mounts");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the file server's mounts");
     /* virtiofsd keeps /proc/self/fd open: it shall lead to no setting of the kernel. */
     if (!vt_cage_mount_read_only("/proc", error))
         return false;
@@ -165,9 +177,22 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up rights");
     if (owner->uid != 0 && !vt_filter_load_setgroups(error))
         return false;
-    const char *const argv[] = {"virtiofsd", "--fd=" G_STRINGIFY(SERVER_FD), "--rlimit-nofile=0", "-o",
-                          "source=" VT_TREE_PLACE, "-o", "sandbox=chroot", "-o", "log_level=err", "-o", "xattr",
-                          "-o", "posix_acl", "-o", is_root ? "cache=always" : "cache=auto", NULL};
+    const char *const argv[] = {"virtiofsd",
+                                "--fd=" G_STRINGIFY(SERVER_FD),
+                                "--rlimit-nofile=0",
+                                "-o",
+                                "source=" VT_TREE_PLACE,
+                                "-o",
+                                "sandbox=chroot",
+                                "-o",
+                                "log_level=err",
+                                "-o",
+                                "xattr",
+                                "-o",
+                                "posix_acl",
+                                "-o",
+                                is_root ? "cache=always" : "cache=auto",
+                                NULL};
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     execve(SERVER_PROGRAM, (char *const *)argv, (char *const *)envp);
     return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot execute '%s'", SERVER_PROGRAM);
@@ -215,19 +240,21 @@ static bool connect_pair(int *listener, int *connection, GError **error)
     socklen_t size = sizeof(sa_family_t);
     vt_autofd listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     vt_autofd connecting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = listening >= 0 && connecting >= 0 && bind(listening, (struct sockaddr *)&address, size) == 0 &&
-              listen(listening, 1) == 0;
+    bool ok = listening >= 0 && connecting >= 0 &&
+              bind(listening, (struct sockaddr *)&address, size) == 0 && listen(listening, 1) == 0;
     size = sizeof address;
     ok = ok && getsockname(listening, (struct sockaddr *)&address, &size) == 0 &&
          connect(connecting, (struct sockaddr *)&address, size) == 0;
     if (!ok)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the file server's socket");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the file server's socket");
     *listener = vt_fd_steal(&listening);
     *connection = vt_fd_steal(&connecting);
     return true;
 }
 
-bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtServer *server, GError **error)
+bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtServer *server,
+                     GError **error)
 {
     __attribute__((cleanup(start_clear))) Start start = START_NONE;
     vt_autofd connection = -1, log = -1;
@@ -237,7 +264,8 @@ bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtS
     if (pipe2(log_pipe, O_CLOEXEC) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
     log = log_pipe[0], start.log = log_pipe[1];
-    if (pipe2(start.report, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start.ids) < 0)
+    if (pipe2(start.report, O_CLOEXEC) < 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start.ids) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
     pid_t pid = fork();
     if (pid < 0)
