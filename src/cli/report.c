@@ -11,13 +11,18 @@
 #define EXIT_INTERRUPTED 130
 #define REPORT_VERSION 1
 
+/* True if what the script did is the job's outcome. */
+static bool script_counts(const VtResult *result)
+{
+    return result->has_outcome &&
+           (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+}
+
 int vt_report_status(const VtResult *result)
 {
     if (result->interrupted)
         return EXIT_INTERRUPTED;
-    bool counts = result->has_exit && result->has_outcome &&
-                  (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
-    if (!counts)
+    if (!result->has_exit || !script_counts(result))
         return VT_EXIT_FAILED;
     return result->exit_kind == WIRE_EXIT_SIGNAL ? 128 + (int)(result->exit_value & 0x7f)
                                                  : (int)(result->exit_value & 0xff);
@@ -49,8 +54,7 @@ static json_t *phases_json(const VtResult *result)
 bool vt_report_write(const char *path, const VtJob *job, const VtResult *result, GError **error)
 {
     const char *reason = result->has_outcome ? ctl_reason_name(result->reason) : "internal";
-    bool counts = result->has_outcome &&
-                  (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+    bool counts = script_counts(result);
     g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
     json_t *report = json_pack(
         "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",

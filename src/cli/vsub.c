@@ -14,7 +14,6 @@
 #include "cli/report.h"
 #include "cli/submission.h"
 #include "job/guest_plan.h"
-#include "vm/command.h"
 #include "vm/machine.h"
 
 static void print_lines(const char *what, const GPtrArray *lines)
@@ -26,7 +25,7 @@ static void print_lines(const char *what, const GPtrArray *lines)
 /* Shows all that would be done; the slot is the first that a node has. */
 static void dry_run(const VtSubmission *submission)
 {
-    static const VtMachineFds fds = {.qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7};
+    const VtMachineFds fds = VT_MACHINE_FDS;
     g_autoptr(VtPlan) plan = vt_plan_new(submission->job, 0, submission->kernel_file);
     g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->job, plan, 0, NULL, 0);
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);

@@ -87,11 +87,12 @@ bool vt_stages_run(VtEngine *engine, GError **error);
 void vt_engine_reach(VtEngine *engine, CtlPhase phase);
 
 /* life.c: the state machine. */
+
+/* Makes an engine that has nothing yet: no job, no plan, no descriptor. */
+void vt_engine_init(VtEngine *engine);
 void vt_life_start(VtEngine *engine);
-/* The job ends because of `reason`; the first reason counts. `message` (may be NULL) is for the
- * owner. Guests that can are brought down in order. */
-void vt_life_end(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
-/* The same, with the end of the console quoted, and no order. */
+/* The job ends at once because of `reason`, with the end of the console quoted; the first reason
+ * counts. The message is for the owner. */
 void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Ends the job as CTL_END says. */
 void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how);

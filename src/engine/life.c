@@ -146,16 +146,6 @@ static void close_guest(VtEngine *engine)
     vt_channel_send(engine->agent, WIRE_SHUTDOWN, WIRE_SHUTDOWN_STAY, NULL, 0);
 }
 
-void vt_life_end(VtEngine *engine, CtlReason reason, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_autofree char *message = g_strdup_vprintf(format, args);
-    va_end(args);
-    set_reason(engine, reason, message);
-    close_guest(engine);
-}
-
 void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...)
 {
     va_list args;
@@ -595,6 +585,26 @@ static void watch_consoles(VtEngine *engine)
         g_unix_set_fd_nonblocking(fds[i], TRUE, NULL);
         g_unix_fd_add(fds[i], G_IO_IN | G_IO_HUP | G_IO_ERR, on_console, engine);
     }
+}
+
+void vt_engine_init(VtEngine *engine)
+{
+    *engine = (VtEngine){
+        .run = -1,
+        .keeper = -1,
+        .gate = -1,
+        .folder = -1,
+        .control = -1,
+        .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
+        .machine = VT_MACHINE_NONE,
+        .console = vt_console_new(),
+        .qemu_log = vt_console_new(),
+        .server_log = vt_console_new(),
+        .loop = g_main_loop_new(NULL, FALSE),
+    };
+    vt_opening_init(&engine->opening);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+        engine->streams[which].held = g_byte_array_new();
 }
 
 void vt_life_start(VtEngine *engine)

@@ -7,7 +7,6 @@
  */
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "ctl/birth.h"
+#include "ctl/folder.h"
 #include "engine/engine.h"
 
 /* The loop is not there yet: the one frame goes out by itself. */
@@ -43,26 +43,14 @@ static bool load_job(VtEngine *engine, GError **error)
     return engine->job != NULL;
 }
 
-static void engine_init(VtEngine *engine, int slot)
+static void inherit(VtEngine *engine)
 {
     struct stat st;
-    *engine = (VtEngine){
-        .slot = slot,
-        .run = ENGINE_FD_RUN,
-        .keeper = ENGINE_FD_KEEPER,
-        .gate = fstat(ENGINE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode) ? ENGINE_FD_GATE : -1,
-        .folder = ENGINE_FD_FOLDER,
-        .control = -1,
-        .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
-        .machine = VT_MACHINE_NONE,
-        .console = vt_console_new(),
-        .qemu_log = vt_console_new(),
-        .server_log = vt_console_new(),
-        .loop = g_main_loop_new(NULL, FALSE),
-    };
-    vt_opening_init(&engine->opening);
-    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
-        engine->streams[which].held = g_byte_array_new();
+    engine->run = ENGINE_FD_RUN;
+    engine->keeper = ENGINE_FD_KEEPER;
+    engine->folder = ENGINE_FD_FOLDER;
+    if (fstat(ENGINE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode))
+        engine->gate = ENGINE_FD_GATE;
 }
 
 int main(int argc, char **argv)
@@ -70,14 +58,17 @@ int main(int argc, char **argv)
     VtEngine engine;
     g_autoptr(GError) error = NULL;
     sigset_t all;
-    if (argc != 2) {
+    guint64 slot;
+    if (argc != 2 || !g_ascii_string_to_unsigned(argv[1], 10, 0, CTL_SLOTS_MAX - 1, &slot, NULL)) {
         fprintf(stderr, "vtorque-engine: started by vtorque-keeper only\n");
         return VT_EXIT_USAGE;
     }
     /* Process 1 ignores what it does not handle; blocked is the same, and SIGCHLD is read. */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    engine_init(&engine, atoi(argv[1]));
+    vt_engine_init(&engine);
+    engine.slot = (int)slot;
+    inherit(&engine);
     if (!load_job(&engine, &error) || !vt_stages_run(&engine, &error))
         return fail_early(&engine, error);
     vt_client_start(&engine);

@@ -124,9 +124,8 @@ static void flush_queue(VtChannel *channel)
                          channel->queue->len - channel->sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 &&
-            (errno == EPIPE ||
-             errno == ECONNRESET)) /* the reader learns it, behind what is still to be read */
+        /* The reader learns it, behind what is still to be read. */
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
             n = (ssize_t)(channel->queue->len - channel->sent);
         if (n < 0 && errno != EAGAIN)
             fail(channel, g_strerror(errno));
@@ -196,9 +195,4 @@ void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const cha
 gsize vt_channel_queued(const VtChannel *channel)
 {
     return channel->queue->len - channel->sent;
-}
-
-bool vt_channel_is_open(const VtChannel *channel)
-{
-    return channel->fd >= 0;
 }

@@ -44,4 +44,3 @@ void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 va
 void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const char *text);
 
 gsize vt_channel_queued(const VtChannel *channel);
-bool vt_channel_is_open(const VtChannel *channel);

@@ -12,7 +12,6 @@
 #include "job/job.h"
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
-#define VT_SLOTS_MAX 256u       /* slots of a node */
 /* Mount tags of the two shares. The root is only read, so a guest may keep what it has read (which
  * makes programs start several times faster); what the owner writes to must be looked at again each
  * time it is opened. */

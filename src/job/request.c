@@ -55,11 +55,6 @@ static const char *const later_keys[] = {
     "iocm_min_cores", "iocm_max_cores", "fs_type",  NULL,
 };
 
-const char *vt_request_key_name(VtRequestKey key)
-{
-    return keys[key].name;
-}
-
 void vt_request_clear(VtRequest *request)
 {
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)

@@ -50,8 +50,6 @@ typedef struct {
  * `request` may then hold a part. */
 bool vt_request_parse(VtRequest *request, const char *text, const char *origin, GError **error);
 
-const char *vt_request_key_name(VtRequestKey key);
-
 /* Frees what it holds; all zero afterwards. */
 void vt_request_clear(VtRequest *request);
 

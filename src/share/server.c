@@ -278,10 +278,3 @@ bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtS
     *server = (VtServer){.pid = pid, .socket = vt_fd_steal(&connection), .log = vt_fd_steal(&log)};
     return true;
 }
-
-void vt_server_clear(VtServer *server)
-{
-    vt_fd_clear(&server->socket);
-    vt_fd_clear(&server->log);
-    server->pid = -1;
-}

@@ -33,6 +33,3 @@ typedef struct {
  * a moment. */
 bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtServer *server,
                      GError **error);
-
-/* Closes the descriptors; the process is the engine's to reap. */
-void vt_server_clear(VtServer *server);

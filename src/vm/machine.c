@@ -12,10 +12,8 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "vm/command.h"
 
-/* The numbers of QEMU's ends, in its process. */
-static const VtMachineFds qemu_fds = {.qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7};
+static const VtMachineFds qemu_fds = VT_MACHINE_FDS;
 #define QEMU_FDS_END 8
 
 /* Both ends of each line to QEMU; index 0 is ours. */

@@ -3,8 +3,15 @@
 #pragma once
 
 #include "job/plan.h"
+#include "vm/command.h"
 
 #define VT_QEMU_PROGRAM "/usr/bin/qemu-system-x86_64"
+
+/* The numbers of QEMU's ends, in its process. */
+#define VT_MACHINE_FDS                                                                             \
+    {                                                                                              \
+        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7                                   \
+    }
 
 /* Our ends of what QEMU was started with. */
 typedef struct {

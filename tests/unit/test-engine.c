@@ -68,30 +68,19 @@ static VtJob *new_job(guint boot_timeout_s)
 /* The child. */
 static void run_engine(guint boot_timeout_s, const int fds[6])
 {
-    VtEngine engine = {
-        .job = new_job(boot_timeout_s),
-        .run = fds[0],
-        .keeper = fds[4],
-        .gate = -1,
-        .folder = -1,
-        .control = fds[5],
-        .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
-        .machine = VT_MACHINE_NONE,
-        .console = vt_console_new(),
-        .qemu_log = vt_console_new(),
-        .server_log = vt_console_new(),
-        .loop = g_main_loop_new(NULL, FALSE),
-    };
+    VtEngine engine;
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
+    vt_engine_init(&engine);
+    engine.job = new_job(boot_timeout_s);
+    engine.run = fds[0];
+    engine.keeper = fds[4];
+    engine.control = fds[5];
     engine.plan = vt_plan_new(engine.job, 0, "vmlinux");
     engine.machine.agent = fds[1];
     engine.machine.serial = fds[2];
     engine.machine.qmp = fds[3];
-    vt_opening_init(&engine.opening);
-    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
-        engine.streams[which].held = g_byte_array_new();
     vt_client_start(&engine);
     vt_control_start(&engine);
     vt_life_start(&engine);
