@@ -24,11 +24,21 @@ static void add_owner(GString *text, const VtOwner *owner)
 
 static void add_shape(GString *text, const VtShape *shape)
 {
-    add(text, "img", "%s (%s)", vt_image_name(shape->image), shape->origins[VT_REQUEST_IMG]);
+    add(text, "img", "%s (%s)",
+        shape->image_name ? shape->image_name : vt_choice_word(&vt_image_choice, shape->image),
+        shape->origins[VT_REQUEST_IMG]);
     add(text, "ram", "%u MiB (%s)", shape->ram_mib, shape->origins[VT_REQUEST_RAM]);
     add(text, "vcpus", "%u (%s)", shape->vcpus, shape->origins[VT_REQUEST_VCPUS]);
     add(text, "boot_timeout", "%u s (%s)", shape->boot_timeout_s,
         shape->origins[VT_REQUEST_BOOT_TIMEOUT]);
+    add(text, "share_locks", "%s (%s)", vt_choice_word(&vt_locks_choice, shape->locks),
+        shape->origins[VT_REQUEST_SHARE_LOCKS]);
+    if (shape->image != VT_IMAGE_DISK)
+        return;
+    add(text, "fs_type", "%s (%s)", vt_choice_word(&vt_fs_type_choice, shape->fs_type),
+        shape->origins[VT_REQUEST_FS_TYPE]);
+    add(text, "init", "%s (%s)", vt_choice_word(&vt_init_choice, shape->init),
+        shape->origins[VT_REQUEST_INIT]);
 }
 
 static void add_command(GString *text, const VtSubmission *submission)

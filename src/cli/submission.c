@@ -25,6 +25,7 @@
 #include "batch/local.h"
 #include "cli/output.h"
 #include "cli/script.h"
+#include "image/pool.h"
 #include "job/environment.h"
 #include "job/owner.h"
 
@@ -128,6 +129,27 @@ static bool name_job(Draft *draft, GError **error)
     return true;
 }
 
+/* The image, and where its disk keeps what is written to it. */
+static void take_disk(Draft *draft)
+{
+    const VtShape *shape = &draft->submission->shape;
+    const VtSettings *settings = draft->settings;
+    VtJob *job = draft->job;
+    job->image = shape->image;
+    if (job->image != VT_IMAGE_DISK)
+        return;
+    VtSetting place = shape->fs_type == VT_FS_SHAREDFS ? VT_SETTING_WS_DIR : VT_SETTING_RAMDISK_DIR;
+    guint64 ramdisk_mib = vt_settings_get_number(settings, VT_SETTING_RAMDISK_SIZE);
+    job->image_name = g_strdup(shape->image_name);
+    job->image_dir = vt_pool_find(settings);
+    job->init = shape->init;
+    job->fs_type = shape->fs_type;
+    if (place == VT_SETTING_WS_DIR || vt_settings_is_set(settings, place))
+        job->scratch_dir = g_strdup(vt_settings_get_text(settings, place));
+    else
+        job->scratch_mib = ramdisk_mib ? (guint)ramdisk_mib : shape->ram_mib;
+}
+
 static bool resolve_request(Draft *draft, GError **error)
 {
     const VtOptions *options = draft->options;
@@ -143,7 +165,9 @@ static bool resolve_request(Draft *draft, GError **error)
         return false;
     VtJob *job = draft->job;
     guint64 tmp_mib = vt_settings_get_number(draft->settings, VT_SETTING_TMP_SIZE_DEFAULT);
-    job->image = submission->shape.image;
+    take_disk(draft);
+    job->locks = submission->shape.locks;
+    job->file_server = (VtFileServer)vt_settings_get_number(draft->settings, VT_SETTING_VIRTIOFSD);
     job->ram_mib = submission->shape.ram_mib;
     job->vcpus = submission->shape.vcpus;
     job->boot_timeout_s = submission->shape.boot_timeout_s;
@@ -231,6 +255,14 @@ static bool load_work_dir(Draft *draft, GError **error)
     if (strcmp(draft->submission->cwd, "/") != 0 && !is_shared(draft->job, draft->submission->cwd))
         add_mount(draft->job, draft->submission->cwd);
     return true;
+}
+
+/* The record of the image, which must be of the family that was asked for. */
+static bool find_image(Draft *draft, GError **error)
+{
+    if (draft->job->image != VT_IMAGE_DISK)
+        return true;
+    return vt_error_set(error, VT_ERROR_USER, "images with a disk are not built yet");
 }
 
 static bool has_file(const char *folder, const char *name)
@@ -351,9 +383,9 @@ static bool check_document(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,      load_script,     load_directives, check_host,     load_owner,  name_job,
-    resolve_request,  load_submit_dir, load_mounts,     load_work_dir,  find_kernel, load_command,
-    load_environment, load_limits,     find_outputs,    check_document,
+    check_local,     load_script,      load_directives, check_host,    load_owner,     name_job,
+    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,     find_kernel,
+    load_command,    load_environment, load_limits,     find_outputs,  check_document,
 };
 
 static void take_warnings(VtSubmission *submission, const VtSettings *settings)
@@ -386,6 +418,7 @@ void vt_submission_free(VtSubmission *submission)
         return;
     vt_job_free(submission->job);
     vt_shape_clear(&submission->shape);
+    vt_record_free(submission->record);
     g_free(submission->kernel_file);
     g_free(submission->cwd);
     vt_login_clear(&submission->command);

@@ -18,6 +18,7 @@
 #include "cli/options.h"
 #include "conf/settings.h"
 #include "job/job.h"
+#include "job/record.h"
 #include "job/request.h"
 
 typedef enum {
@@ -29,6 +30,7 @@ typedef enum {
 typedef struct {
     VtJob *job;
     VtShape shape;     /* what `job` has of it, with where each value came from */
+    VtRecord *record;  /* of the image; NULL for those without a disk */
     char *kernel_file; /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
 
     /* The opening of the run connection (ctl/run.h). */

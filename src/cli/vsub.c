@@ -5,15 +5,16 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "cli/attach.h"
-#include "cli/launch.h"
 #include "cli/report.h"
 #include "cli/submission.h"
 #include "job/guest_plan.h"
+#include "node/launch.h"
 #include "vm/machine.h"
 
 static void print_lines(const char *what, const GPtrArray *lines)
@@ -26,7 +27,8 @@ static void print_lines(const char *what, const GPtrArray *lines)
 static void dry_run(const VtSubmission *submission)
 {
     const VtMachineFds fds = VT_MACHINE_FDS;
-    g_autoptr(VtPlan) plan = vt_plan_new(submission->job, 0, submission->kernel_file);
+    g_autoptr(VtPlan) plan =
+        vt_plan_new(submission->job, 0, submission->kernel_file, submission->record);
     g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->job, plan, 0, NULL, 0);
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);
     g_autofree char *request = vt_submission_explain(submission);
@@ -76,13 +78,26 @@ static bool open_outputs(const VtSubmission *submission, int *output, int *error
     return true;
 }
 
+/* The gate of a test (ctl/gate.h), or -1. */
+static int find_gate(void)
+{
+    const char *text = g_getenv("VTORQUE_GATE_FD");
+    guint64 fd;
+    struct stat st;
+    if (text && g_ascii_string_to_unsigned(text, 10, 3, 1023, &fd, NULL) &&
+        fstat((int)fd, &st) == 0 && S_ISSOCK(st.st_mode))
+        return (int)fd;
+    return -1;
+}
+
 static int run(const VtSubmission *submission, guint64 started_us, GError **error)
 {
     vt_autofd output = -1, errors = -1;
+    const VtLaunchOptions options = {.job = submission->job, .gate = find_gate()};
     VtLaunch launch;
     VtResult result = {.started_us = started_us};
     if (!open_outputs(submission, &output, &errors, error) ||
-        !vt_launch_start(submission->job, &launch, error))
+        !vt_launch_start(&options, &launch, error))
         return -1;
     const VtAttachment attachment = {
         .cwd = submission->cwd,

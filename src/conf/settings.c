@@ -92,6 +92,7 @@ static bool is_regex(const char *text)
 /* Checks a word against `info` and puts it into `value`, of which nothing else is set yet. */
 static bool read_word(const VtSettingInfo *info, const char *word, Value *value)
 {
+    guint number;
     switch (info->type) {
     case VT_VALUE_COUNT:
     case VT_VALUE_SIZE:
@@ -108,9 +109,15 @@ static bool read_word(const VtSettingInfo *info, const char *word, Value *value)
             return false;
         break;
     case VT_VALUE_IMAGE:
-        if (strcmp(word, "host") != 0 && strcmp(word, "tiny") != 0)
+        if (!vt_image_name_is_valid(word))
             return false;
         break;
+    case VT_VALUE_CHOICE:
+        if (!vt_choice_find(info->choice, word, &number))
+            return false;
+        value->number = number;
+        value->text = g_strdup(vt_choice_word(info->choice, number));
+        return true;
     default:
         break;
     }

@@ -21,7 +21,7 @@ typedef enum {
     VT_SETTING_VCPUS_DEFAULT,       /* count */
     VT_SETTING_RAM_DEFAULT,         /* MiB */
     VT_SETTING_TMP_SIZE_DEFAULT,    /* MiB; not set: half of the guest's RAM */
-    VT_SETTING_IMG_DEFAULT,         /* text: "host" or "tiny" */
+    VT_SETTING_IMG_DEFAULT,         /* text: "host", "tiny" or an image's name */
     VT_SETTING_TIMEOUT,             /* seconds */
     VT_SETTING_KILL_GRACE,          /* seconds */
     VT_SETTING_HOST_OS_CORE_COUNT,  /* count */
@@ -29,6 +29,17 @@ typedef enum {
     VT_SETTING_GUEST_KERNEL,        /* path; not set: the user's cache */
     VT_SETTING_VM_MOUNTS,           /* list of paths */
     VT_SETTING_DISABLED_HOSTS_LIST, /* regular expression */
+    VT_SETTING_VM_IMG_DIR,          /* path; not set by a file: see vt_pool_find() */
+    VT_SETTING_WS_DIR,              /* path */
+    VT_SETTING_RAMDISK_DIR,         /* path; not set by a file: the job's own memory */
+    VT_SETTING_RAMDISK_SIZE,        /* MiB; not set: as much as the guest's RAM */
+    VT_SETTING_FILESYSTEM_TYPE,     /* VtFsType; not set by a file: in memory for local jobs */
+    VT_SETTING_DISTRO_DEFAULT,      /* VtFamily; not set: any */
+    VT_SETTING_ARCH_DEFAULT,        /* VtArch */
+    VT_SETTING_INIT_DEFAULT,        /* VtInit */
+    VT_SETTING_ACCEL,               /* VtAccel */
+    VT_SETTING_SHARE_LOCKS,         /* VtLocks */
+    VT_SETTING_VIRTIOFSD,           /* VtFileServer */
     VT_SETTING_COUNT,
 } VtSetting;
 

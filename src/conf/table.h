@@ -5,6 +5,8 @@
 
 #include <glib.h>
 
+#include "conf/choice.h"
+
 typedef enum {
     VT_VALUE_TEXT,
     VT_VALUE_COUNT,
@@ -13,7 +15,8 @@ typedef enum {
     VT_VALUE_PATH,
     VT_VALUE_PATHS,
     VT_VALUE_REGEX,
-    VT_VALUE_IMAGE,
+    VT_VALUE_IMAGE,  /* host, tiny, or an image's name */
+    VT_VALUE_CHOICE, /* a word of `choice`; its number is that of the word */
 } VtValueType;
 
 typedef enum {
@@ -31,6 +34,7 @@ typedef struct {
     const char *fallback; /* NULL: not set */
     const char *range;    /* what is allowed, as a message says it */
     const char *help;
+    const VtChoice *choice;
 } VtSettingInfo;
 
 /* The first VT_SETTING_COUNT rows are those of the enum VtSetting, in its order. */

@@ -53,8 +53,9 @@ static bool hang_on_keeper(const VtEngine *engine, GError **error)
 static bool find_kernel(VtEngine *engine, GError **error)
 {
     g_autofree char *unpacked = g_build_filename(engine->job->kernel_dir, "vmlinux", NULL);
-    engine->plan = vt_plan_new(engine->job, (guint)engine->slot,
-                               g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz");
+    engine->plan =
+        vt_plan_new(engine->job, (guint)engine->slot,
+                    g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz", NULL);
     const char *const files[] = {engine->plan->kernel, engine->plan->initrd};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
         struct stat st;

@@ -23,13 +23,15 @@
 typedef enum {
     FIELD_UINT,   /* guint, uid_t, gid_t */
     FIELD_UINT64, /* guint64 */
-    FIELD_IMAGE,  /* VtImage by its name */
+    FIELD_CHOICE, /* the word of an enum; up to number `max` */
+    FIELD_IMAGE,  /* an image's name, or "" for NULL */
     FIELD_ID,     /* a job id */
     FIELD_HOST,   /* a host name */
     FIELD_NAME,   /* a word without blanks */
     FIELD_ENTRY,  /* a name for a line of passwd or group */
     FIELD_PATH,   /* an absolute path */
     FIELD_HOME,   /* an absolute path for a line of passwd */
+    FIELD_PLACE,  /* an absolute path, or "" for NULL */
     FIELD_PATHS,  /* a list of absolute paths */
     FIELD_GROUPS, /* gid_t array; its length follows it in VtOwner */
     FIELD_NAMES,  /* a list of names for lines of group, as long as FIELD_GROUPS before it */
@@ -40,8 +42,10 @@ typedef struct {
     FieldKind kind;
     gsize offset;
     guint64 min, max;
+    const VtChoice *choice;
 } Field;
 
+G_STATIC_ASSERT(sizeof(VtImage) == sizeof(guint));
 G_STATIC_ASSERT(sizeof(uid_t) == sizeof(guint) && sizeof(gid_t) == sizeof(guint));
 
 #define ID_MAX ((guint64)G_MAXUINT32 - 1) /* (uid_t)-1 means "no id" */
@@ -59,7 +63,16 @@ static const Field job_fields[] = {
     {"group_names", FIELD_NAMES, JOB(owner.group_names), 0, 0},
     {"home", FIELD_HOME, JOB(owner.home), 0, 0},
     {"shell", FIELD_HOME, JOB(owner.shell), 0, 0},
-    {"image", FIELD_IMAGE, JOB(image), 0, 0},
+    {"image", FIELD_CHOICE, JOB(image), 0, VT_IMAGE_DISK, &vt_image_choice},
+    {"image_name", FIELD_IMAGE, JOB(image_name), 0, 0},
+    {"image_dir", FIELD_PLACE, JOB(image_dir), 0, 0},
+    {"init", FIELD_CHOICE, JOB(init), 0, VT_INIT_SYSTEM, &vt_init_choice},
+    {"fs_type", FIELD_CHOICE, JOB(fs_type), 0, VT_FS_RAMDISK, &vt_fs_type_choice},
+    {"scratch_dir", FIELD_PLACE, JOB(scratch_dir), 0, 0},
+    {"scratch_mib", FIELD_UINT, JOB(scratch_mib), 0, VT_RAM_MIB_MAX},
+    {"accel", FIELD_CHOICE, JOB(accel), 0, VT_ACCEL_KVM, &vt_accel_choice},
+    {"locks", FIELD_CHOICE, JOB(locks), 0, VT_LOCKS_REMOTE, &vt_locks_choice},
+    {"file_server", FIELD_CHOICE, JOB(file_server), 0, VT_FILE_SERVER_RUST, &vt_file_server_choice},
     {"ram_mib", FIELD_UINT, JOB(ram_mib), VT_RAM_MIB_MIN, VT_RAM_MIB_MAX},
     {"vcpus", FIELD_UINT, JOB(vcpus), 1, VT_VCPUS_MAX},
     {"boot_timeout_s", FIELD_UINT, JOB(boot_timeout_s), 1, SECONDS_MAX},
@@ -72,23 +85,6 @@ static const Field job_fields[] = {
 };
 #undef JOB
 
-static const char *const image_names[] = {[VT_IMAGE_HOST] = "host", [VT_IMAGE_TINY] = "tiny"};
-
-const char *vt_image_name(VtImage image)
-{
-    return image_names[image];
-}
-
-bool vt_image_find(const char *name, VtImage *image)
-{
-    for (guint i = 0; i < G_N_ELEMENTS(image_names); i++)
-        if (strcmp(name, image_names[i]) == 0) {
-            *image = (VtImage)i;
-            return true;
-        }
-    return false;
-}
-
 void vt_job_free(VtJob *job)
 {
     if (!job)
@@ -97,6 +93,9 @@ void vt_job_free(VtJob *job)
     g_free(job->name);
     g_free(job->host);
     vt_owner_clear(&job->owner);
+    g_free(job->image_name);
+    g_free(job->image_dir);
+    g_free(job->scratch_dir);
     g_free(job->kernel_dir);
     g_free(job->submit_dir);
     g_strfreev(job->mounts);
@@ -129,7 +128,7 @@ bool vt_job_id_is_valid(const char *id)
 static json_t *bytes_to_json(const char *bytes)
 {
     g_autoptr(GString) text = g_string_new(NULL);
-    for (const char *at = bytes; *at; at++)
+    for (const char *at = bytes ? bytes : ""; *at; at++)
         g_string_append_unichar(text, (guchar)*at);
     return json_stringn(text->str, text->len);
 }
@@ -172,8 +171,8 @@ static json_t *field_to_json(const VtJob *job, const Field *field)
         return json_integer(*(const guint *)at);
     case FIELD_UINT64:
         return json_integer((json_int_t) * (const guint64 *)at);
-    case FIELD_IMAGE:
-        return json_string(vt_image_name(*(const VtImage *)at));
+    case FIELD_CHOICE:
+        return json_string(vt_choice_word(field->choice, *(const guint *)at));
     case FIELD_PATHS:
     case FIELD_NAMES:
         return paths_to_json(*(const GStrv *)at);
@@ -236,6 +235,8 @@ static bool text_is_valid(FieldKind kind, const char *text)
     switch (kind) {
     case FIELD_ID:
         return vt_job_id_is_valid(text);
+    case FIELD_IMAGE:
+        return vt_image_name_is_valid(text);
     case FIELD_HOST:
         return vt_job_host_is_valid(text);
     case FIELD_NAME:
@@ -266,6 +267,11 @@ static bool load_text(const json_t *value, FieldKind kind, char **text)
         return false;
     *text = g_steal_pointer(&bytes);
     return true;
+}
+
+static bool is_empty_text(const json_t *value)
+{
+    return json_is_string(value) && json_string_length(value) == 0;
 }
 
 static bool load_texts(const json_t *value, FieldKind kind, gsize max, GStrv *texts)
@@ -307,8 +313,13 @@ static bool load_field(VtJob *job, const Field *field, const json_t *value)
         return true;
     case FIELD_UINT64:
         return load_number(value, field, at);
+    case FIELD_CHOICE:
+        return json_is_string(value) &&
+               vt_choice_find(field->choice, json_string_value(value), at) &&
+               *(guint *)at <= field->max;
     case FIELD_IMAGE:
-        return json_is_string(value) && vt_image_find(json_string_value(value), at);
+    case FIELD_PLACE:
+        return is_empty_text(value) || load_text(value, field->kind, at);
     case FIELD_PATHS:
         return load_texts(value, FIELD_PATH, field->max, at);
     case FIELD_NAMES:
@@ -337,6 +348,19 @@ static const char *find_unknown_key(json_t *root)
     return NULL;
 }
 
+/* A disk has an image, a pool and a place; nothing else has any of them. */
+static bool check_disk(const VtJob *job, GError **error)
+{
+    bool is_disk = job->image == VT_IMAGE_DISK;
+    bool ok = is_disk
+                  ? job->image_name && job->image_dir && !job->scratch_dir == (job->scratch_mib > 0)
+                  : !job->image_name && !job->image_dir && !job->scratch_dir &&
+                        job->scratch_mib == 0 && job->init == VT_INIT_AGENT;
+    return ok || vt_error_set(error, VT_ERROR_USER,
+                              "job document: keys of a disk do not go with image '%s'",
+                              vt_choice_word(&vt_image_choice, job->image));
+}
+
 static VtJob *job_from_json(json_t *root, GError **error)
 {
     if (!json_is_object(root) ||
@@ -359,6 +383,8 @@ static VtJob *job_from_json(json_t *root, GError **error)
                      value ? "bad value of" : "no key", job_fields[i].key);
         return NULL;
     }
+    if (!check_disk(job, error))
+        return NULL;
     return g_steal_pointer(&job);
 }
 

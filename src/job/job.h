@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "conf/choice.h"
+
 #define VT_JOB_VERSION 1
 #define VT_JOB_DOCUMENT_MAX (4 * 1024 * 1024) /* bytes; 100,000 groups and a thousand mounts fit */
 
@@ -21,11 +23,6 @@
 #define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
 #define VT_RAM_MIB_MAX (16u * 1024 * 1024) /* 16 TiB */
 #define VT_VCPUS_MAX 255u                  /* QEMU's q35 without an interrupt-remapping IOMMU */
-
-typedef enum {
-    VT_IMAGE_HOST, /* img=host: this machine's root file system, read-only */
-    VT_IMAGE_TINY, /* img=tiny: BusyBox in the initramfs; what the tests use */
-} VtImage;
 
 typedef struct {
     char *user;  /* name; "u<uid>" if it has none */
@@ -45,6 +42,15 @@ typedef struct {
     char *host; /* name of this machine, of which the guest's name is made */
     VtOwner owner;
     VtImage image;
+    char *image_name;  /* record of a disk's image; NULL for others */
+    char *image_dir;   /* its pool; NULL for others */
+    VtInit init;       /* agent, unless the image has a disk */
+    VtFsType fs_type;  /* of the disk; without meaning for others */
+    char *scratch_dir; /* where the disk keeps what is written; NULL: in memory */
+    guint scratch_mib; /* limit of that memory; 0: there is no disk in memory */
+    VtAccel accel;     /* TCG or KVM: what the probe has found */
+    VtLocks locks;
+    VtFileServer file_server;
     guint ram_mib;
     guint vcpus;
     guint boot_timeout_s;
@@ -55,11 +61,6 @@ typedef struct {
     GStrv mounts;       /* VM_MOUNTS, absolute: shared, writable with the owner's rights */
     guint64 tmp_mib;    /* size limit of each of the guest's tmpfs */
 } VtJob;
-
-/* The name that img= has for it ("host", "tiny"). */
-const char *vt_image_name(VtImage image);
-/* Sets `image` to the one of this name. False if there is none. */
-bool vt_image_find(const char *name, VtImage *image);
 
 /* Frees what it holds; all zero afterwards. */
 void vt_owner_clear(VtOwner *owner);

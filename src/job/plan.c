@@ -107,9 +107,48 @@ static char *plan_vm_name(const char *host, guint slot)
     return g_strconcat("v", label, suffix, NULL);
 }
 
-VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file)
+static VtDisk *plan_disk(const VtJob *job, const VtRecord *record)
+{
+    VtDisk *disk = g_new0(VtDisk, 1);
+
+    disk->base = g_build_filename(job->image_dir, record->digest, NULL);
+    disk->format = record->format;
+    disk->size = record->size;
+    disk->root = g_strdup(record->root);
+    disk->filesystem = g_strdup(record->filesystem);
+    return disk;
+}
+
+static void disk_free(VtDisk *disk)
+{
+    if (!disk)
+        return;
+    g_free(disk->base);
+    g_free(disk->root);
+    g_free(disk->filesystem);
+    g_free(disk);
+}
+
+/* A kernel comes with the image, or is the site's for all guests. */
+static void plan_kernel(VtPlan *plan, const VtJob *job, const char *kernel_file,
+                        const VtRecord *record)
 {
     const char *initramfs = job->image == VT_IMAGE_TINY ? "initramfs-tiny" : "initramfs";
+    bool is_own = record && record->kernel;
+
+    plan->kernel = is_own ? g_build_filename(job->image_dir, record->kernel, NULL)
+                          : g_build_filename(job->kernel_dir, kernel_file, NULL);
+    plan->initrd = is_own ? g_build_filename(job->image_dir, record->initramfs, NULL)
+                          : g_build_filename(job->kernel_dir, initramfs, NULL);
+    if (job->init == VT_INIT_SYSTEM)
+        plan->kernel_args = g_strdup_printf(KERNEL_ARGS " " VT_SYSTEM_ARG "=%s,%s", record->root,
+                                            record->filesystem);
+    else
+        plan->kernel_args = g_strdup(KERNEL_ARGS);
+}
+
+VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record)
+{
     VtPlan *plan = g_new0(VtPlan, 1);
 
     plan->slot = slot;
@@ -119,9 +158,13 @@ VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file)
     plan->ram_mib = job->ram_mib;
     plan->vcpus = job->vcpus;
     plan->boot_timeout_s = job->boot_timeout_s;
-    plan->kernel = g_build_filename(job->kernel_dir, kernel_file, NULL);
-    plan->initrd = g_build_filename(job->kernel_dir, initramfs, NULL);
-    plan->kernel_args = g_strdup(KERNEL_ARGS);
+    plan->kind = VT_GUEST_OWNERS;
+    plan->init = job->init;
+    plan->accel = job->accel;
+    plan->locks = job->locks;
+    plan->file_server = job->file_server;
+    plan->disk = record ? plan_disk(job, record) : NULL;
+    plan_kernel(plan, job, kernel_file, record);
     plan->shares = plan_shares(job);
     return plan;
 }
@@ -132,6 +175,17 @@ bool vt_plan_has_share(const VtPlan *plan, bool is_root)
         if (((const VtShare *)g_ptr_array_index(plan->shares, i))->is_root == is_root)
             return true;
     return false;
+}
+
+static void explain_disk(GString *out, const VtPlan *plan)
+{
+    const VtDisk *disk = plan->disk;
+    g_autofree char *base = g_strescape(disk->base, NULL);
+
+    g_string_append_printf(out, "disk: %s (%s, %" G_GUINT64_FORMAT " bytes)\nroot: %s (%s)\n", base,
+                           vt_choice_word(&vt_format_choice, disk->format), disk->size, disk->root,
+                           disk->filesystem);
+    g_string_append_printf(out, "init: %s\n", vt_choice_word(&vt_init_choice, plan->init));
 }
 
 char *vt_plan_explain(const VtPlan *plan)
@@ -146,6 +200,12 @@ char *vt_plan_explain(const VtPlan *plan)
                            plan->vcpus, plan->boot_timeout_s);
     g_string_append_printf(out, "kernel: %s\ninitramfs: %s\nkernel arguments: %s\n", kernel, initrd,
                            plan->kernel_args);
+    g_string_append_printf(out, "accel: %s\nlocks: %s\nfile server: %s\n",
+                           vt_choice_word(&vt_accel_choice, plan->accel),
+                           vt_choice_word(&vt_locks_choice, plan->locks),
+                           vt_choice_word(&vt_file_server_choice, plan->file_server));
+    if (plan->disk)
+        explain_disk(out, plan);
     for (guint i = 0; i < plan->shares->len; i++) {
         const VtShare *share = g_ptr_array_index(plan->shares, i);
         g_autofree char *path = g_strescape(share->path, NULL);
@@ -163,6 +223,7 @@ void vt_plan_free(VtPlan *plan)
     g_free(plan->kernel);
     g_free(plan->initrd);
     g_free(plan->kernel_args);
+    disk_free(plan->disk);
     g_ptr_array_unref(plan->shares);
     g_free(plan);
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "job/job.h"
+#include "job/record.h"
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
 /* Mount tags of the two shares. The root is only read, so a guest may keep what it has read (which
@@ -17,6 +18,9 @@
  * time it is opened. */
 #define VT_FILES_TAG "vtorque"
 #define VT_ROOT_TAG "vtorque-root"
+/* init=system: the kernel's argument that tells the agent to hand over to the image's own init, with
+ * DEVICE,TYPE of the root file system behind it. */
+#define VT_SYSTEM_ARG "vtorque.system"
 
 /* A directory of the host that the guest gets: bound at /<index> of its share. */
 typedef struct {
@@ -24,8 +28,29 @@ typedef struct {
     bool is_root; /* the host's root: becomes the guest's, read-only */
 } VtShare;
 
+/* Whom a guest may trust, and who may reach into it (SECURITY.md). */
+typedef enum {
+    VT_GUEST_OWNERS, /* has nothing that the owner does not have on the host */
+    VT_GUEST_SITES,  /* of an image that the site vouches for, the owner not being root inside */
+} VtGuestKind;
+
+/* The disk of a guest: what is read from the pool's file, and the scratch above it. */
+typedef struct {
+    char *base; /* path of the pool's file, for people: it is opened once, by vt_pool_open() */
+    VtFormat format;
+    guint64 size;     /* bytes */
+    char *root;       /* device of the root file system in the guest */
+    char *filesystem; /* its type */
+} VtDisk;
+
 typedef struct {
     guint slot;
+    VtGuestKind kind;
+    VtInit init;
+    VtAccel accel;
+    VtLocks locks;
+    VtFileServer file_server;
+    VtDisk *disk;   /* NULL: none */
     char *vm_name;  /* "v<host>-<slot>": also the guest's host name */
     uid_t cage_uid; /* engine and QEMU, where the starter is root */
     gid_t cage_gid;
@@ -39,9 +64,10 @@ typedef struct {
 } VtPlan;
 
 /* The plan of `job` on a node whose first free slot is `slot`. `kernel_file` is the name of the
- * kernel in job->kernel_dir ("vmlinux" or "vmlinuz"). (transfer full); cannot fail for a job that
+ * kernel in job->kernel_dir ("vmlinux" or "vmlinuz"), which counts unless `record`, that of a job
+ * with a disk (else NULL), names a kernel of its own. (transfer full); cannot fail for a job that
  * vt_job_load() took. */
-VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file);
+VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record);
 /* True if the plan has a root to share, or (`is_root` false) any writable directory. */
 bool vt_plan_has_share(const VtPlan *plan, bool is_root);
 

@@ -13,13 +13,13 @@
 
 #define BOOT_TIMEOUT_MAX 86400u /* s */
 
+/* Whatever is no word of ours is the name of a record. */
 static bool read_image(const char *text, guint64 *number)
 {
-    VtImage image;
-    if (!vt_image_find(text, &image))
-        return false;
-    *number = image;
-    return true;
+    *number = strcmp(text, "host") == 0   ? VT_IMAGE_HOST
+              : strcmp(text, "tiny") == 0 ? VT_IMAGE_TINY
+                                          : VT_IMAGE_DISK;
+    return vt_image_name_is_valid(text);
 }
 
 static bool read_ram(const char *text, guint64 *number)
@@ -33,32 +33,57 @@ static bool read_ram(const char *text, guint64 *number)
 
 typedef struct {
     const char *name;
-    bool (*read)(const char *text, guint64 *number);
+    bool (*read)(const char *text, guint64 *number); /* NULL: a word of `choice` */
     guint64 min, max;
     const char *allowed;
+    const VtChoice *choice;
+    VtSetting fallback;
 } KeyInfo;
 
 static const KeyInfo keys[VT_REQUEST_KEYS] = {
-    [VT_REQUEST_IMG] = {"img", read_image, 0, G_MAXUINT,
-                        "must be host or tiny; images with a disk are not built yet"},
+    [VT_REQUEST_IMG] =
+        {"img", read_image, 0, G_MAXUINT,
+         "must be host, tiny, or the name of an image: 1 to 64 of A-Z a-z 0-9 . _ + -", NULL,
+         VT_SETTING_IMG_DEFAULT},
     [VT_REQUEST_RAM] = {"ram", read_ram, VT_RAM_MIB_MIN, VT_RAM_MIB_MAX,
-                        "must be 96M to 16T in K, M, G or T, or a plain number of MiB"},
+                        "must be 96M to 16T in K, M, G or T, or a plain number of MiB", NULL,
+                        VT_SETTING_RAM_DEFAULT},
     [VT_REQUEST_VCPUS] = {"vcpus", vt_number_parse, 1, VT_VCPUS_MAX,
-                          "must be a number from 1 to 255"},
+                          "must be a number from 1 to 255", NULL, VT_SETTING_VCPUS_DEFAULT},
     [VT_REQUEST_BOOT_TIMEOUT] = {"boot_timeout", vt_number_parse, 1, BOOT_TIMEOUT_MAX,
-                                 "must be a number of seconds from 1 to 86400"},
+                                 "must be a number of seconds from 1 to 86400", NULL,
+                                 VT_SETTING_TIMEOUT},
+    [VT_REQUEST_DISTRO] = {"distro", NULL, 0, G_MAXUINT, NULL, &vt_family_choice,
+                           VT_SETTING_DISTRO_DEFAULT},
+    [VT_REQUEST_ARCH] = {"arch", NULL, 0, G_MAXUINT, NULL, &vt_arch_choice,
+                         VT_SETTING_ARCH_DEFAULT},
+    [VT_REQUEST_FS_TYPE] = {"fs_type", NULL, 0, G_MAXUINT, NULL, &vt_fs_type_choice,
+                            VT_SETTING_FILESYSTEM_TYPE},
+    [VT_REQUEST_INIT] = {"init", NULL, 0, G_MAXUINT, NULL, &vt_init_choice,
+                         VT_SETTING_INIT_DEFAULT},
+    [VT_REQUEST_SHARE_LOCKS] = {"share_locks", NULL, 0, G_MAXUINT, NULL, &vt_locks_choice,
+                                VT_SETTING_SHARE_LOCKS},
 };
 
+#define KEY_NAMES "img, ram, vcpus, boot_timeout, distro, arch, fs_type, init and share_locks"
+
 static const char *const later_keys[] = {
-    "distro",         "vms_per_node",   "metadata", "disk",   "arch",         "vcpu_pinning",
-    "vm_prologue",    "vm_epilogue",    "vrdma",    "unclot", "unclot_shmem", "iocm",
-    "iocm_min_cores", "iocm_max_cores", "fs_type",  NULL,
+    "vms_per_node",   "metadata",     "disk",   "vcpu_pinning", "vm_prologue",
+    "vm_epilogue",    "vrdma",        "unclot", "iocm",         "iocm_min_cores",
+    "iocm_max_cores", "unclot_shmem", NULL,
 };
+
+static void item_clear(VtRequestItem *item)
+{
+    g_free(item->text);
+    g_free(item->origin);
+    *item = (VtRequestItem){0};
+}
 
 void vt_request_clear(VtRequest *request)
 {
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
-        g_free(request->items[i].origin);
+        item_clear(&request->items[i]);
     *request = (VtRequest){0};
 }
 
@@ -66,6 +91,7 @@ void vt_shape_clear(VtShape *shape)
 {
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         g_free(shape->origins[i]);
+    g_free(shape->image_name);
     *shape = (VtShape){0};
 }
 
@@ -84,12 +110,21 @@ static bool refuse_key(const char *name, const char *origin, GError **error)
     g_autofree char *shown = g_strescape(name, "\"\\");
     if (g_strv_contains(later_keys, name))
         return vt_error_set(error, VT_ERROR_USER,
-                            "%s: -vm key '%s' is not built yet; there are img, ram, vcpus and "
-                            "boot_timeout",
-                            origin, shown);
-    return vt_error_set(error, VT_ERROR_USER,
-                        "%s: unknown -vm key '%.64s'; there are img, ram, vcpus and boot_timeout",
+                            "%s: -vm key '%s' is not built yet; there are " KEY_NAMES, origin,
+                            shown);
+    return vt_error_set(error, VT_ERROR_USER, "%s: unknown -vm key '%.64s'; there are " KEY_NAMES,
                         origin, shown);
+}
+
+static bool read_value(const KeyInfo *key, const char *text, guint64 *number)
+{
+    guint choice;
+    if (!key->choice)
+        return key->read(text, number) && *number >= key->min && *number <= key->max;
+    if (!vt_choice_find(key->choice, text, &choice))
+        return false;
+    *number = choice;
+    return true;
 }
 
 static bool parse_pair(VtRequest *request, const char *pair, const char *origin, GError **error)
@@ -103,14 +138,14 @@ static bool parse_pair(VtRequest *request, const char *pair, const char *origin,
     guint64 number;
     if (!find_key(name, &key))
         return refuse_key(name, origin, error);
-    if (!keys[key].read(equals + 1, &number) || number < keys[key].min || number > keys[key].max) {
+    if (!read_value(&keys[key], equals + 1, &number)) {
         g_autofree char *what = g_strdup_printf("-vm %s", name);
         return vt_error_set_value(error, VT_ERROR_USER, origin, what, equals + 1,
-                                  keys[key].allowed);
+                                  keys[key].choice ? keys[key].choice->allowed : keys[key].allowed);
     }
     VtRequestItem *item = &request->items[key];
-    g_free(item->origin);
-    *item = (VtRequestItem){.number = number, .origin = g_strdup(origin)};
+    item_clear(item);
+    *item = (VtRequestItem){number, g_strdup(equals + 1), g_strdup(origin)};
     return true;
 }
 
@@ -132,37 +167,27 @@ bool vt_request_parse(VtRequest *request, const char *text, const char *origin, 
 /* A value with where it came from, before it meets the allocation. */
 typedef struct {
     guint64 number;
+    const char *text; /* NULL: neither said nor built in */
     const char *origin;
     bool is_explicit; /* the user's, not the site's */
     bool is_site;     /* the site's file, not built in */
 } Wanted;
 
-static guint64 setting_number(const VtSettings *settings, VtRequestKey key, VtSetting setting)
-{
-    guint64 number = vt_settings_get_number(settings, setting);
-    if (key == VT_REQUEST_IMG)
-        g_assert(read_image(vt_settings_get_text(settings, setting), &number));
-    return number;
-}
-
 /* The order of precedence: the command line, the script, the site's file, the built-in value. */
 static Wanted want(const VtRequest *option, const VtRequest *directive, const VtSettings *settings,
                    VtRequestKey key)
 {
-    static const VtSetting fallbacks[VT_REQUEST_KEYS] = {
-        [VT_REQUEST_IMG] = VT_SETTING_IMG_DEFAULT,
-        [VT_REQUEST_RAM] = VT_SETTING_RAM_DEFAULT,
-        [VT_REQUEST_VCPUS] = VT_SETTING_VCPUS_DEFAULT,
-        [VT_REQUEST_BOOT_TIMEOUT] = VT_SETTING_TIMEOUT,
-    };
     const VtRequestItem *item =
         option->items[key].origin ? &option->items[key] : &directive->items[key];
     if (item->origin)
-        return (Wanted){item->number, item->origin, true, false};
-    VtSetting setting = fallbacks[key];
-    return (Wanted){setting_number(settings, key, setting),
-                    vt_settings_get_origin(settings, setting), false,
-                    vt_settings_is_set(settings, setting)};
+        return (Wanted){item->number, item->text, item->origin, true, false};
+    VtSetting setting = keys[key].fallback;
+    Wanted wanted = {
+        vt_settings_get_number(settings, setting), vt_settings_get_text(settings, setting),
+        vt_settings_get_origin(settings, setting), false, vt_settings_is_set(settings, setting)};
+    if (key == VT_REQUEST_IMG)
+        g_assert(read_image(wanted.text, &wanted.number));
+    return wanted;
 }
 
 static void note(GPtrArray *notes, char *text)
@@ -222,6 +247,31 @@ static bool fit_ram(const Wanted *wanted, const VtAllocation *allocation, guint 
     return true;
 }
 
+/* What only a disk has is refused where there is none: it would be ignored. */
+static bool check_disk_keys(const Wanted wanted[VT_REQUEST_KEYS], GError **error)
+{
+    static const VtRequestKey disk_keys[] = {VT_REQUEST_DISTRO, VT_REQUEST_FS_TYPE,
+                                             VT_REQUEST_INIT};
+    for (gsize i = 0; i < G_N_ELEMENTS(disk_keys); i++) {
+        const Wanted *one = &wanted[disk_keys[i]];
+        if (one->is_explicit && wanted[VT_REQUEST_IMG].number != VT_IMAGE_DISK)
+            return vt_error_set(error, VT_ERROR_USER,
+                                "%s: -vm %s '%s' goes with an image that has a disk, and img is "
+                                "'%s' (%s)",
+                                one->origin, keys[disk_keys[i]].name, one->text,
+                                wanted[VT_REQUEST_IMG].text, wanted[VT_REQUEST_IMG].origin);
+    }
+    return true;
+}
+
+/* Of the family that the user names; DISTRO_DEFAULT speaks of IMG_DEFAULT alone. */
+static void take_family(const Wanted *image, const Wanted *family, VtShape *shape)
+{
+    shape->has_family = shape->image == VT_IMAGE_DISK && family->text &&
+                        (family->is_explicit || !image->is_explicit);
+    shape->family = (VtFamily)family->number;
+}
+
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error)
@@ -230,14 +280,24 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         wanted[i] = want(option, directive, settings, (VtRequestKey)i);
     guint ram_mib = 0;
-    if (!fit_ram(&wanted[VT_REQUEST_RAM], allocation, &ram_mib, notes, error))
+    if (!check_disk_keys(wanted, error) ||
+        !fit_ram(&wanted[VT_REQUEST_RAM], allocation, &ram_mib, notes, error))
         return false;
+    const Wanted *image = &wanted[VT_REQUEST_IMG], *fs_type = &wanted[VT_REQUEST_FS_TYPE];
+    bool is_disk = image->number == VT_IMAGE_DISK;
     *shape = (VtShape){
-        .image = (VtImage)wanted[VT_REQUEST_IMG].number,
+        .image = (VtImage)image->number,
+        .image_name = is_disk ? g_strdup(image->text) : NULL,
         .ram_mib = ram_mib,
         .vcpus = fit_vcpus(&wanted[VT_REQUEST_VCPUS], allocation, notes),
         .boot_timeout_s = (guint)wanted[VT_REQUEST_BOOT_TIMEOUT].number,
+        .arch = (VtArch)wanted[VT_REQUEST_ARCH].number,
+        .fs_type =
+            fs_type->is_explicit || fs_type->is_site ? (VtFsType)fs_type->number : VT_FS_RAMDISK,
+        .init = is_disk ? (VtInit)wanted[VT_REQUEST_INIT].number : VT_INIT_AGENT,
+        .locks = (VtLocks)wanted[VT_REQUEST_SHARE_LOCKS].number,
     };
+    take_family(image, &wanted[VT_REQUEST_DISTRO], shape);
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         shape->origins[i] = g_strdup(wanted[i].origin);
     return true;

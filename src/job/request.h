@@ -20,15 +20,21 @@
 #define VT_REQUEST_TEXT_MAX 4096 /* bytes of one -vm */
 
 typedef enum {
-    VT_REQUEST_IMG,          /* VtImage */
+    VT_REQUEST_IMG,          /* VtImage; `text` is the image's name */
     VT_REQUEST_RAM,          /* MiB */
     VT_REQUEST_VCPUS,        /* count */
     VT_REQUEST_BOOT_TIMEOUT, /* seconds */
+    VT_REQUEST_DISTRO,       /* VtFamily that the image must be of */
+    VT_REQUEST_ARCH,         /* VtArch */
+    VT_REQUEST_FS_TYPE,      /* VtFsType */
+    VT_REQUEST_INIT,         /* VtInit */
+    VT_REQUEST_SHARE_LOCKS,  /* VtLocks */
     VT_REQUEST_KEYS,
 } VtRequestKey;
 
 typedef struct {
     guint64 number;
+    char *text;   /* the value as it was written */
     char *origin; /* "command line", "script line N"; NULL: not set */
 } VtRequestItem;
 
@@ -39,9 +45,16 @@ typedef struct {
 /* One virtual machine, decided. */
 typedef struct {
     VtImage image;
+    char *image_name; /* of a record; NULL for images without one */
     guint ram_mib;
     guint vcpus;
     guint boot_timeout_s;
+    bool has_family; /* the image must be of `family` */
+    VtFamily family;
+    VtArch arch;
+    VtFsType fs_type;
+    VtInit init;
+    VtLocks locks;
     char *origins[VT_REQUEST_KEYS]; /* where each value came from */
 } VtShape;
 
@@ -55,7 +68,7 @@ void vt_request_clear(VtRequest *request);
 
 /* Decides the shape: option over directive over site over built-in value, within the allocation.
  * What was cut or may surprise is told in `notes` (of char *). VT_ERROR_USER: more RAM than the job
- * may have. `shape` is then unchanged. */
+ * may have, or a key that only a guest with a disk has. `shape` is then unchanged. */
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error);

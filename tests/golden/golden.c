@@ -34,7 +34,7 @@ static char *make_text(const Case *golden)
     g_assert_no_error(error);
     job = vt_job_load(document, size, &error);
     g_assert_no_error(error);
-    plan = vt_plan_new(job, GOLDEN_SLOT, "vmlinux");
+    plan = vt_plan_new(job, GOLDEN_SLOT, "vmlinux", NULL);
     return golden->make(job, plan);
 }
 

@@ -77,7 +77,7 @@ static void run_engine(guint boot_timeout_s, const int fds[6])
     engine.run = fds[0];
     engine.keeper = fds[4];
     engine.control = fds[5];
-    engine.plan = vt_plan_new(engine.job, 0, "vmlinux");
+    engine.plan = vt_plan_new(engine.job, 0, "vmlinux", NULL);
     engine.machine.agent = fds[1];
     engine.machine.serial = fds[2];
     engine.machine.qmp = fds[3];

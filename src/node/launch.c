@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/launch.c - starting a keeper, and making sure of its end. */
-#include "cli/launch.h"
+/* node/launch.c - starting a keeper, and making sure of its end. */
+#include "node/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,18 +37,6 @@ static int open_program(const char *name, GError **error)
     return -1;
 }
 
-/* The gate of a test (ctl/gate.h), or /dev/null. */
-static int open_gate(void)
-{
-    const char *text = g_getenv("VTORQUE_GATE_FD");
-    guint64 fd;
-    struct stat st;
-    if (text && g_ascii_string_to_unsigned(text, 10, 3, 1023, &fd, NULL) &&
-        fstat((int)fd, &st) == 0 && S_ISSOCK(st.st_mode))
-        return fcntl((int)fd, F_DUPFD_CLOEXEC, 16);
-    return open("/dev/null", O_RDWR | O_CLOEXEC);
-}
-
 /* A low soft limit is the script's, and raised for the programs; a hard one is nobody's to
  * raise. */
 static bool check_open_files(struct rlimit *files, GError **error)
@@ -78,8 +66,9 @@ static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct 
     _exit(VT_EXIT_FAILED);
 }
 
-bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
+bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **error)
 {
+    const VtJob *job = options->job;
     char root[PATH_MAX];
     int pair[2];
     struct rlimit files;
@@ -93,7 +82,8 @@ bool vt_launch_start(const VtJob *job, VtLaunch *launch, GError **error)
     vt_autofd engine = keeper < 0 ? -1 : open_program("vtorque-engine", error);
     if (engine < 0)
         return false;
-    vt_autofd gate = open_gate();
+    vt_autofd gate = options->gate >= 0 ? fcntl(options->gate, F_DUPFD_CLOEXEC, 16)
+                                        : open("/dev/null", O_RDWR | O_CLOEXEC);
     if (gate < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the run connection");
     vt_autofd ours = pair[0], theirs = pair[1];

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conf/choice.c - the closed lists of words. */
+#include "conf/choice.h"
+
+#include <string.h>
+
+#define IMAGE_NAME_MAX 64 /* bytes; with ".json" behind it, it is a file's name */
+
+#define CHOICE(...)                                                                                \
+    (const char *const[])                                                                          \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
+
+const VtChoice vt_image_choice = {CHOICE("host", "tiny", "disk"),
+                                  "must be host, tiny, or the name of an image"};
+const VtChoice vt_init_choice = {CHOICE("agent", "system"), "must be agent or system"};
+const VtChoice vt_fs_type_choice = {CHOICE("sharedfs", "ramdisk"), "must be sharedfs or ramdisk"};
+const VtChoice vt_accel_choice = {CHOICE("tcg", "kvm", "auto"), "must be auto, kvm or tcg"};
+const VtChoice vt_locks_choice = {CHOICE("local", "remote"), "must be local or remote"};
+const VtChoice vt_file_server_choice = {CHOICE("qemu", "rust"), "must be qemu or rust"};
+const VtChoice vt_family_choice = {CHOICE("debian", "ubuntu", "redhat", "centos", "osv"),
+                                   "must be debian, ubuntu, redhat, centos or osv"};
+const VtChoice vt_arch_choice = {CHOICE("x86_64"), "must be x86_64"};
+const VtChoice vt_format_choice = {CHOICE("qcow2", "raw"), "must be qcow2 or raw"};
+
+const char *vt_choice_word(const VtChoice *choice, guint number)
+{
+    return choice->words[number];
+}
+
+bool vt_choice_find(const VtChoice *choice, const char *word, guint *number)
+{
+    for (guint i = 0; choice->words[i]; i++)
+        if (g_ascii_strcasecmp(word, choice->words[i]) == 0) {
+            *number = i;
+            return true;
+        }
+    return false;
+}
+
+bool vt_image_name_is_valid(const char *name)
+{
+    return strlen(name) <= IMAGE_NAME_MAX && g_ascii_isalnum(name[0]) &&
+           strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._+-") == strlen(name);
+}
