@@ -67,7 +67,7 @@ static void test_values(void)
 static void test_data(void)
 {
     g_autoptr(VtSettings) settings = parse_good("LOG_FILE=\"$(touch /tmp/x) `id` $HOME\"\n"
-                                                "WS_DIR='$HOME'\n");
+                                                "DOMAIN='$HOME'\n");
     VtSettingRow row;
     guint found = 0;
     for (guint i = 0; vt_settings_get_row(settings, i, &row); i++) {
@@ -82,7 +82,7 @@ static void test_data(void)
     const GPtrArray *warnings = vt_settings_get_warnings(settings);
     g_assert_cmpuint(warnings->len, ==, 2);
     g_assert_cmpstr(warnings->pdata[0], ==, "x.conf:1: LOG_FILE has no effect yet");
-    g_assert_cmpstr(warnings->pdata[1], ==, "x.conf:2: WS_DIR has no effect yet");
+    g_assert_cmpstr(warnings->pdata[1], ==, "x.conf:2: DOMAIN has no effect yet");
 }
 
 static void test_disabled_hosts(void)
@@ -111,14 +111,15 @@ static const struct {
     {"RAM_DEFAULT=95M\n", "x.conf:1: RAM_DEFAULT '95M': must be 96M to 16T*"},
     {"TIMEOUT=-1\n", "x.conf:1: TIMEOUT '-1': must be *"},
     {"KILL_GRACE=3601\n", "x.conf:1: KILL_GRACE '3601': must be *"},
-    {"IMG_DEFAULT=ubuntu.img\n",
-     "x.conf:1: IMG_DEFAULT 'ubuntu.img': must be host or tiny*not built yet"},
+    {"IMG_DEFAULT=a/b\n", "x.conf:1: IMG_DEFAULT 'a/b': must be host, tiny, or the name of*"},
     {"GUEST_KERNEL=boot\n", "x.conf:1: GUEST_KERNEL 'boot': must be an absolute path*"},
     {"GUEST_KERNEL=/a/../b\n", "x.conf:1: GUEST_KERNEL '/a/../b': must be an absolute path*"},
     {"VM_MOUNTS=( /a\n b )\n", "x.conf:1: VM_MOUNTS 'b': must be *"},
     {"DISABLED_HOSTS_LIST='('\n",
      "x.conf:1: DISABLED_HOSTS_LIST '(': must be a regular expression*"},
-    {"VM_IMG_DIR=/i\n", "x.conf:1: VM_IMG_DIR cannot be set: images with a disk are not built yet"},
+    {"VM_IMG_DIR=i\n", "x.conf:1: VM_IMG_DIR 'i': must be an absolute path*"},
+    {"ACCEL=xen\n", "x.conf:1: ACCEL 'xen': must be auto, kvm or tcg"},
+    {"SHARE_LOCKS=( local )\n", "x.conf:1: SHARE_LOCKS is one value, not a list"},
     {"TIMEOUT=1\nTIMEOUT=2\n", "x.conf:2: TIMEOUT is already set at x.conf:1"},
     {"TIMEOUT = 1\n", "x.conf:1: must be KEY=VALUE*"},
     {"TIMEOUT\n", "x.conf:1: must be KEY=VALUE*"},
