@@ -39,6 +39,9 @@ char *vt_pool_find(const VtSettings *settings);
 bool vt_pool_open(const char *pool, const char *name, uid_t owner, VtPoolImage *image,
                   GError **error);
 
+/* The record of image `name` alone, by the same rules; its files are not looked at. (transfer full) */
+VtRecord *vt_pool_load(const char *pool, const char *name, uid_t owner, GError **error);
+
 /* The names of all records in the pool, sorted, whether they are fit or not; empty if there is no
  * such folder. (transfer full) */
 GStrv vt_pool_list(const char *pool);
