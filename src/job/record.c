@@ -32,10 +32,11 @@ static bool is_filesystem(const char *text)
     return strcmp(text, "ext4") == 0;
 }
 
+/* Printed as it is: nothing that a terminal would obey. */
 static bool is_description(const char *text)
 {
-    for (const char *at = text; *at; at++)
-        if ((guchar)*at < 0x20 || *at == 0x7f)
+    for (const char *at = text; *at; at = g_utf8_next_char(at))
+        if (!g_unichar_isprint(g_utf8_get_char(at)))
             return false;
     return strlen(text) <= DESCRIPTION_MAX;
 }
