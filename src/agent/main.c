@@ -11,6 +11,7 @@
 #include "agent/network.h"
 #include "agent/port.h"
 #include "agent/say.h"
+#include "agent/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,17 @@ static int take_signals(void)
     return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+/* Gives the guest to its image's init, which starts the agent again as a service. Only a failure
+ * returns. */
+static void hand_over(void)
+{
+    const char *what;
+    int error = system_enter(&what);
+
+    say("cannot %s: %s", what, strerror(-error));
+}
+
+/* False if there is nothing to go on with. */
 static bool prepare_init(void)
 {
     int error;
@@ -46,6 +58,10 @@ static bool prepare_init(void)
     if (init_mount() < 0)
         return false;
     init_load_modules();
+    if (system_is_wanted()) {
+        hand_over();
+        return false;
+    }
     error = network_link_up("lo");
     if (error)
         say("cannot bring up the loopback interface: %s", strerror(-error));
@@ -78,10 +94,11 @@ static void run_after_writers(void)
 static void serve(bool is_init)
 {
     static Agent agent; /* the only large object; its pages cost nothing until they are used */
-    int events = port_events_open(), port, children = take_signals();
+    int events = port_events_open(), port, children;
 
     if (is_init && !prepare_init())
         return;
+    children = take_signals();
     port = port_open(events, PORT_TIMEOUT_MS);
     fd_clear(&events);
     if (port < 0 || children < 0) {

@@ -149,6 +149,36 @@ static int apply_append(Plan *plan, WireReader *reader)
     return write_all(fd, reader->at, reader->left);
 }
 
+static int copy_bytes(int from, int to)
+{
+    uint8_t bytes[16384];
+    size_t total = 0;
+
+    for (;;) {
+        ssize_t count = read(from, bytes, sizeof bytes);
+        int error;
+
+        if (count <= 0)
+            return count < 0 ? -errno : 0;
+        total += (size_t)count;
+        error = total > WIRE_COPY_MAX ? -EFBIG : write_all(to, bytes, (size_t)count);
+        if (error)
+            return error;
+    }
+}
+
+static int apply_copy(Plan *plan, WireReader *reader)
+{
+    const char *path = get_text(plan, reader, 0);
+    auto_fd from = open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), to = -1;
+
+    describe(plan, "copy '%s' into '%s'", path, plan->file);
+    if (from < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+    to = open(plan->file, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+    return to < 0 ? -errno : copy_bytes(from, to);
+}
+
 static int apply_symlink(Plan *plan, WireReader *reader)
 {
     const char *path = get_text(plan, reader, 0);
@@ -282,7 +312,7 @@ int plan_apply(Plan *plan, WireStep step, const uint8_t *payload, size_t size)
         [WIRE_STEP_MOUNT] = apply_mount,     [WIRE_STEP_BIND] = apply_bind,
         [WIRE_STEP_ROOT] = apply_root,       [WIRE_STEP_HOSTNAME] = apply_hostname,
         [WIRE_STEP_CLOCK] = apply_clock,     [WIRE_STEP_RANDOM] = apply_random,
-        [WIRE_STEP_LINK_UP] = apply_link_up,
+        [WIRE_STEP_LINK_UP] = apply_link_up, [WIRE_STEP_COPY] = apply_copy,
     };
     WireReader reader = wire_reader(payload, size);
 

@@ -257,12 +257,49 @@ static bool load_work_dir(Draft *draft, GError **error)
     return true;
 }
 
+/* Found wrong now rather than by the engine. */
+static bool check_scratch(const Draft *draft, GError **error)
+{
+    const char *dir = draft->job->scratch_dir;
+    if (!dir || (g_file_test(dir, G_FILE_TEST_IS_DIR) && access(dir, W_OK | X_OK) == 0))
+        return true;
+    return vt_error_set(error, VT_ERROR_HOST,
+                        "fs_type '%s' (%s): '%s' is no directory that you may write to",
+                        vt_choice_word(&vt_fs_type_choice, draft->job->fs_type),
+                        draft->submission->shape.origins[VT_REQUEST_FS_TYPE], dir);
+}
+
+/* An image is of one family and for one architecture; a job that names another is mistaken. */
+static bool check_record(const VtRecord *record, const VtShape *shape, GError **error)
+{
+    if (shape->has_family && record->family != shape->family)
+        return vt_error_set(error, VT_ERROR_USER, "%s: distro '%s': image '%s' is of family '%s'",
+                            shape->origins[VT_REQUEST_DISTRO],
+                            vt_choice_word(&vt_family_choice, shape->family), record->name,
+                            vt_choice_word(&vt_family_choice, record->family));
+    if (record->arch != shape->arch)
+        return vt_error_set(error, VT_ERROR_USER, "%s: arch '%s': image '%s' is for '%s'",
+                            shape->origins[VT_REQUEST_ARCH],
+                            vt_choice_word(&vt_arch_choice, shape->arch), record->name,
+                            vt_choice_word(&vt_arch_choice, record->arch));
+    return record->has_init[shape->init] ||
+           vt_error_set(error, VT_ERROR_USER, "%s: init '%s': image '%s' cannot be booted so",
+                        shape->origins[VT_REQUEST_INIT],
+                        vt_choice_word(&vt_init_choice, shape->init), record->name);
+}
+
 /* The record of the image, which must be of the family that was asked for. */
 static bool find_image(Draft *draft, GError **error)
 {
+    const VtShape *shape = &draft->submission->shape;
+    g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
     if (draft->job->image != VT_IMAGE_DISK)
         return true;
-    return vt_error_set(error, VT_ERROR_USER, "images with a disk are not built yet");
+    if (!vt_pool_open(draft->job->image_dir, draft->job->image_name, geteuid(), &image, error) ||
+        !check_record(image.record, shape, error))
+        return false;
+    draft->submission->record = g_steal_pointer(&image.record);
+    return check_scratch(draft, error);
 }
 
 static bool has_file(const char *folder, const char *name)
@@ -275,12 +312,13 @@ static bool find_kernel(Draft *draft, GError **error)
 {
     VtJob *job = draft->job;
     const char *folder = vt_settings_get_text(draft->settings, VT_SETTING_GUEST_KERNEL);
+    bool is_own = draft->submission->record && draft->submission->record->kernel;
     job->kernel_dir = folder ? g_strdup(folder)
                              : g_build_filename(g_get_user_cache_dir(), "vtorque", "guest", NULL);
     const char *initrd = job->image == VT_IMAGE_TINY ? "initramfs-tiny" : "initramfs";
     const char *kernel = has_file(job->kernel_dir, "vmlinux") ? "vmlinux" : "vmlinuz";
-    if (!vt_job_path_is_valid(job->kernel_dir) || !has_file(job->kernel_dir, kernel) ||
-        !has_file(job->kernel_dir, initrd))
+    if (!vt_job_path_is_valid(job->kernel_dir) ||
+        (!is_own && (!has_file(job->kernel_dir, kernel) || !has_file(job->kernel_dir, initrd))))
         return vt_error_set(error, VT_ERROR_HOST,
                             "no guest kernel in '%s': run 'make run' or set GUEST_KERNEL",
                             job->kernel_dir);

@@ -21,6 +21,7 @@ static const char *const reasons[CTL_REASONS] = {
     [CTL_REASON_GUEST_PROTOCOL] = "guest-protocol",
     [CTL_REASON_QEMU] = "qemu",
     [CTL_REASON_SHARE] = "share",
+    [CTL_REASON_DISK] = "disk",
     [CTL_REASON_START] = "start",
     [CTL_REASON_HOST] = "host",
     [CTL_REASON_INTERNAL] = "internal",

@@ -62,6 +62,7 @@ typedef enum {
     CTL_REASON_GUEST_PROTOCOL, /* the agent said what it may not say, or ended */
     CTL_REASON_QEMU,           /* QEMU died or did not answer */
     CTL_REASON_SHARE,          /* the file server died */
+    CTL_REASON_DISK,           /* no space is left for what the guest writes to its disk */
     CTL_REASON_START,          /* the script could not be started in the guest */
     CTL_REASON_HOST,           /* this machine refused something before the guest started */
     CTL_REASON_INTERNAL,

@@ -56,6 +56,7 @@ typedef struct {
     int run, keeper, gate, folder;
     int control;         /* the listening socket */
     VtServer servers[2]; /* of the owner's directories, and of the root */
+    int disk, scratch;   /* QEMU's: the image's file, and what is written above it */
     VtMachine machine;
 
     VtState state;

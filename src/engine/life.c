@@ -495,11 +495,30 @@ static void on_qmp_ready(gpointer data)
 {
 }
 
+/* QEMU has stopped the guest; what it reported to the guest instead is the guest's. */
+static void take_disk_error(VtEngine *engine, const json_t *event_data)
+{
+    const char *action = json_string_value(json_object_get(event_data, "action"));
+    const VtDisk *disk = engine->plan->disk;
+    if (g_strcmp0(action, "stop") != 0 || !disk)
+        return;
+    if (disk->scratch_dir)
+        vt_life_fail(engine, CTL_REASON_DISK,
+                     "no space is left in '%s' for what the guest writes to its disk",
+                     disk->scratch_dir);
+    else
+        vt_life_fail(engine, CTL_REASON_DISK,
+                     "the guest has written more than %u MiB to its disk in memory (RAMDISK_SIZE)",
+                     disk->scratch_mib);
+}
+
 static void on_qmp_event(const char *name, json_t *event_data, gpointer data)
 {
     VtEngine *engine = data;
     const char *reason = json_string_value(json_object_get(event_data, "reason"));
-    if (g_str_equal(name, "GUEST_PANICKED"))
+    if (g_str_equal(name, "BLOCK_IO_ERROR"))
+        take_disk_error(engine, event_data);
+    else if (g_str_equal(name, "GUEST_PANICKED"))
         vt_life_fail(engine, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked");
     else if (g_str_equal(name, "SHUTDOWN"))
         end_by_guest(engine,
@@ -595,6 +614,8 @@ void vt_engine_init(VtEngine *engine)
         .gate = -1,
         .folder = -1,
         .control = -1,
+        .disk = -1,
+        .scratch = -1,
         .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
         .machine = VT_MACHINE_NONE,
         .console = vt_console_new(),

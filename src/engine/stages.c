@@ -23,6 +23,9 @@
 #include "base/fd.h"
 #include "cage/cage.h"
 #include "engine/engine.h"
+#include "image/pool.h"
+#include "image/scratch.h"
+#include "job/owner.h"
 #include "vm/command.h"
 
 /* What QEMU is made of, on Debian and its relatives, and on those with /usr/lib64. */
@@ -50,12 +53,39 @@ static bool hang_on_keeper(const VtEngine *engine, GError **error)
     return true;
 }
 
-static bool find_kernel(VtEngine *engine, GError **error)
+/* Opens the image's file, before the plan is made of its record. */
+static bool open_image(VtEngine *engine, VtPoolImage *image, GError **error)
+{
+    const VtJob *job = engine->job;
+    if (job->image != VT_IMAGE_DISK)
+        return true;
+    if (!vt_pool_open(job->image_dir, job->image_name, geteuid(), image, error))
+        return false;
+    engine->disk = vt_fd_steal(&image->disk);
+    return true;
+}
+
+/* With the owner's rights: it is their space. */
+static bool make_scratch(VtEngine *engine, GError **error)
+{
+    const VtDisk *disk = engine->plan->disk;
+    if (!disk)
+        return true;
+    if (!disk->scratch_dir) {
+        engine->scratch = vt_scratch_new_in_memory(disk->scratch_mib, disk->size, error);
+    } else if (vt_owner_borrow(&engine->job->owner, error)) {
+        engine->scratch = vt_scratch_new(disk->scratch_dir, disk->size, error);
+        vt_owner_return();
+    }
+    return engine->scratch >= 0;
+}
+
+static bool find_kernel(VtEngine *engine, const VtRecord *record, GError **error)
 {
     g_autofree char *unpacked = g_build_filename(engine->job->kernel_dir, "vmlinux", NULL);
     engine->plan =
         vt_plan_new(engine->job, (guint)engine->slot,
-                    g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz", NULL);
+                    g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz", record);
     const char *const files[] = {engine->plan->kernel, engine->plan->initrd};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
         struct stat st;
@@ -71,13 +101,15 @@ static bool find_kernel(VtEngine *engine, GError **error)
 
 static bool look(VtEngine *engine, GError **error)
 {
+    g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
     const int inherited[] = {engine->run, engine->keeper, engine->gate, engine->folder};
     for (gsize i = 0; i < G_N_ELEMENTS(inherited); i++)
         if (inherited[i] >= 0)
             fcntl(inherited[i], F_SETFD, FD_CLOEXEC);
     if (!vt_cage_detach_mounts(error) || !vt_cage_mount_proc(error))
         return false;
-    return find_kernel(engine, error) && vt_control_listen(engine, error);
+    return open_image(engine, &image, error) && find_kernel(engine, image.record, error) &&
+           make_scratch(engine, error) && vt_control_listen(engine, error);
 }
 
 static bool start_helpers(VtEngine *engine, GError **error)
@@ -113,8 +145,13 @@ static bool drop(VtEngine *engine, GError **error)
 
 static bool start_machine(VtEngine *engine, GError **error)
 {
-    return vt_machine_start(engine->plan, vt_fd_steal(&engine->servers[0].socket),
-                            vt_fd_steal(&engine->servers[1].socket), &engine->machine, error);
+    VtMachineParts parts = {
+        .files = vt_fd_steal(&engine->servers[0].socket),
+        .root = vt_fd_steal(&engine->servers[1].socket),
+        .disk = vt_fd_steal(&engine->disk),
+        .scratch = vt_fd_steal(&engine->scratch),
+    };
+    return vt_machine_start(engine->plan, &parts, &engine->machine, error);
 }
 
 bool vt_stages_run(VtEngine *engine, GError **error)

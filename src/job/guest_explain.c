@@ -131,6 +131,7 @@ static const struct {
     [WIRE_STEP_CLOCK] = {"clock", explain_clock},
     [WIRE_STEP_RANDOM] = {"random", explain_size},
     [WIRE_STEP_LINK_UP] = {"link-up", explain_text},
+    [WIRE_STEP_COPY] = {"copy", explain_text},
 };
 
 char *vt_guest_plan_explain(GPtrArray *steps)

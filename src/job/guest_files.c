@@ -43,12 +43,19 @@ static const SystemGroup system_groups[] = {
 
 #define NO_LOGIN "/usr/sbin/nologin"
 
+/* An image with a disk has users and groups of its own, which stand behind the owner's: the first
+ * line that fits is the one that counts. */
+static bool has_own_system(const VtJob *job)
+{
+    return job->image == VT_IMAGE_DISK;
+}
+
 static char *make_passwd(const VtJob *job, const VtPlan *plan)
 {
     const VtOwner *owner = &job->owner;
     GString *text = g_string_new(NULL);
 
-    for (gsize i = 0; i < G_N_ELEMENTS(system_users); i++) {
+    for (gsize i = 0; !has_own_system(job) && i < G_N_ELEMENTS(system_users); i++) {
         const SystemUser *user = &system_users[i];
         if (user->uid == owner->uid || strcmp(user->name, owner->user) == 0)
             continue;
@@ -85,7 +92,7 @@ static char *make_group(const VtJob *job, const VtPlan *plan)
     append_group(text, owner->group, owner->gid, NULL);
     for (gsize i = 0; i < owner->n_groups; i++)
         append_group(text, names[i], owner->groups[i], owner->user);
-    for (gsize i = 0; i < G_N_ELEMENTS(system_groups); i++) {
+    for (gsize i = 0; !has_own_system(job) && i < G_N_ELEMENTS(system_groups); i++) {
         const SystemGroup *group = &system_groups[i];
         if (group->gid != owner->gid && !is_member(owner, group->gid) &&
             strcmp(group->name, owner->group) != 0 && !g_strv_contains(names, group->name))
@@ -113,11 +120,11 @@ static char *make_resolv_conf(const VtJob *job, const VtPlan *plan)
 }
 
 const VtGuestFile vt_guest_files[VT_GUEST_FILES] = {
-    {"passwd", make_passwd},
-    {"group", make_group},
-    {"hosts", make_hosts},
-    {"hostname", make_hostname},
-    {"resolv.conf", make_resolv_conf},
+    {"passwd", true, make_passwd},
+    {"group", true, make_group},
+    {"hosts", false, make_hosts},
+    {"hostname", false, make_hostname},
+    {"resolv.conf", false, make_resolv_conf},
 };
 
 char *vt_guest_nodefile(const VtPlan *plan)

@@ -13,6 +13,8 @@
 
 typedef struct {
     const char *name; /* in /etc */
+    /* The lines of an image's own file are to stand behind those of `make`. */
+    bool is_merged;
     /* (transfer full) */
     char *(*make)(const VtJob *job, const VtPlan *plan);
 } VtGuestFile;

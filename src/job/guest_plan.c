@@ -6,9 +6,11 @@
  *
  *   1 self     randomness before anything that could use it, clock, names, loopback
  *   2 run      /run is limited in size; our own files go there, where a change of root takes them
- * along 3 private  the shares, in a directory that only root enters 4 root     img=host: the host's
- * root, read-only, becomes the guest's. From here on links in paths mean what they mean on the host
- *   5 own      tmpfs where a program must be able to write
+ *              along
+ *   3 private  the shares, in a directory that only root enters
+ *   4 root     the host's root (img=host), read-only, or the disk's becomes the guest's; init=system:
+ *              it is that already. From here on links in paths mean what they mean there
+ *   5 own      tmpfs where a program must be able to write; a disk has room of its own
  *   6 shares   the owner's directories, at their own paths
  *   7 etc      last, since a share may hold /etc
  */
@@ -203,6 +205,15 @@ static void add_shares(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
     }
 }
 
+/* The scratch is the guest's own for one boot: no time of access is worth a write. */
+static void add_disk(GPtrArray *steps, const VtPlan *plan)
+{
+    if (!plan->disk || plan->init != VT_INIT_AGENT)
+        return;
+    add_mount(steps, MS_NOATIME, plan->disk->filesystem, plan->disk->root, NEW_ROOT, "");
+    add_string(steps, WIRE_STEP_ROOT, NEW_ROOT);
+}
+
 static void add_root(GPtrArray *steps, const VtPlan *plan)
 {
     for (guint i = 0; i < plan->shares->len; i++) {
@@ -216,10 +227,11 @@ static void add_root(GPtrArray *steps, const VtPlan *plan)
     }
 }
 
-/* A read-only root gets the files bound over its own; the initramfs gets them as files. */
+/* A root of the host or of an image gets the files bound over its own; the initramfs gets them as
+ * files. */
 static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
 {
-    bool is_bound = job->image == VT_IMAGE_HOST;
+    bool is_bound = job->image != VT_IMAGE_TINY;
 
     if (is_bound)
         add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, ETC);
@@ -230,6 +242,8 @@ static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
         g_autofree char *source = g_build_filename(ETC, file->name, NULL);
 
         add_file(steps, is_bound ? source : place, text);
+        if (file->is_merged && job->image == VT_IMAGE_DISK)
+            add_string(steps, WIRE_STEP_COPY, place);
         if (is_bound)
             add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, source, place);
     }
@@ -248,8 +262,11 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
     add_run(steps, job, plan);
     add_private(steps, plan);
     add_root(steps, plan);
-    add_tmpfs(steps, job, 0, "/tmp", 01777);
-    add_tmpfs(steps, job, 0, "/var/tmp", 01777);
+    add_disk(steps, plan);
+    if (!plan->disk) {
+        add_tmpfs(steps, job, 0, "/tmp", 01777);
+        add_tmpfs(steps, job, 0, "/var/tmp", 01777);
+    }
     add_shares(steps, job, plan);
     add_etc(steps, job, plan);
     return steps;

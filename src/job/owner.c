@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -84,4 +85,27 @@ bool vt_owner_load(VtOwner *owner, GError **error)
     load_user(owner, buffer);
     load_group_names(owner, buffer);
     return true;
+}
+
+bool vt_owner_borrow(const VtOwner *owner, GError **error)
+{
+    if (geteuid() != 0 || owner->uid == 0)
+        return true;
+    if (setgroups(owner->n_groups, owner->groups) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's groups");
+    setfsgid(owner->gid);
+    setfsuid(owner->uid);
+    /* They tell nothing; asked again, they say what is. */
+    if ((gid_t)setfsgid((gid_t)-1) == owner->gid && (uid_t)setfsuid((uid_t)-1) == owner->uid)
+        return true;
+    vt_owner_return();
+    return vt_error_set(error, VT_ERROR_HOST, "cannot take the owner's ids for files");
+}
+
+void vt_owner_return(void)
+{
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    if (geteuid() == 0)
+        setgroups(0, NULL);
 }

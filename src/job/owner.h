@@ -9,3 +9,9 @@
  * groups cannot be read. May block as long as the user database does. Cleared by vt_owner_clear().
  */
 bool vt_owner_load(VtOwner *owner, GError **error);
+
+/* Until vt_owner_return(), files are looked up and made with the owner's rights where this process
+ * is root and the owner is another; mounts and all else stay root's. Not for processes with threads.
+ * VT_ERROR_HOST: the ids cannot be taken; nothing is then changed. */
+bool vt_owner_borrow(const VtOwner *owner, GError **error);
+void vt_owner_return(void);

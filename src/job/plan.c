@@ -114,6 +114,8 @@ static VtDisk *plan_disk(const VtJob *job, const VtRecord *record)
     disk->base = g_build_filename(job->image_dir, record->digest, NULL);
     disk->format = record->format;
     disk->size = record->size;
+    disk->scratch_dir = g_strdup(job->scratch_dir);
+    disk->scratch_mib = job->scratch_mib;
     disk->root = g_strdup(record->root);
     disk->filesystem = g_strdup(record->filesystem);
     return disk;
@@ -124,6 +126,7 @@ static void disk_free(VtDisk *disk)
     if (!disk)
         return;
     g_free(disk->base);
+    g_free(disk->scratch_dir);
     g_free(disk->root);
     g_free(disk->filesystem);
     g_free(disk);
@@ -185,6 +188,12 @@ static void explain_disk(GString *out, const VtPlan *plan)
     g_string_append_printf(out, "disk: %s (%s, %" G_GUINT64_FORMAT " bytes)\nroot: %s (%s)\n", base,
                            vt_choice_word(&vt_format_choice, disk->format), disk->size, disk->root,
                            disk->filesystem);
+    if (disk->scratch_dir) {
+        g_autofree char *scratch = g_strescape(disk->scratch_dir, NULL);
+        g_string_append_printf(out, "scratch: %s\n", scratch);
+    } else {
+        g_string_append_printf(out, "scratch: in memory, %u MiB\n", disk->scratch_mib);
+    }
     g_string_append_printf(out, "init: %s\n", vt_choice_word(&vt_init_choice, plan->init));
 }
 

@@ -38,7 +38,9 @@ typedef enum {
 typedef struct {
     char *base; /* path of the pool's file, for people: it is opened once, by vt_pool_open() */
     VtFormat format;
-    guint64 size;     /* bytes */
+    guint64 size;      /* bytes */
+    char *scratch_dir; /* NULL: in memory */
+    guint scratch_mib; /* limit of that memory */
     char *root;       /* device of the root file system in the guest */
     char *filesystem; /* its type */
 } VtDisk;

@@ -85,6 +85,32 @@ static void add_share(GStrvBuilder *argv, const char *id, int fd, const char *ta
     addf(argv, "-device", "vhost-user-fs-pci,chardev=%s,tag=%s", id, tag);
 }
 
+/* The pool's file is only read and has no lock to take: it never changes. What is written goes with
+ * the job, so that a flush need not reach a store. A full store stops the guest, and the engine
+ * says so; other errors are the guest's to see. */
+static void add_disk(GStrvBuilder *argv, const VtDisk *disk, const VtMachineFds *fds)
+{
+    addf(argv, "-add-fd", "fd=%d,set=1", fds->disk);
+    addf(argv, "-add-fd", "fd=%d,set=2", fds->scratch);
+    add(argv, "-blockdev",
+        "{\"driver\":\"file\",\"node-name\":\"image-file\",\"filename\":\"/dev/fdset/1\","
+        "\"read-only\":true,\"locking\":\"off\"}");
+    addf(argv, "-blockdev",
+         "{\"driver\":\"%s\",\"node-name\":\"image\",\"file\":\"image-file\",\"read-only\":true%s}",
+         vt_choice_word(&vt_format_choice, disk->format),
+         disk->format == VT_FORMAT_QCOW2 ? ",\"backing\":null" : "");
+    add(argv, "-blockdev",
+        "{\"driver\":\"file\",\"node-name\":\"scratch-file\",\"filename\":\"/dev/fdset/2\","
+        "\"locking\":\"off\",\"discard\":\"unmap\",\"cache\":{\"direct\":false,\"no-flush\":true}"
+        "}");
+    add(argv, "-blockdev",
+        "{\"driver\":\"qcow2\",\"node-name\":\"scratch\",\"file\":\"scratch-file\","
+        "\"backing\":\"image\",\"discard\":\"unmap\",\"cache\":{\"direct\":false,\"no-flush\":true}"
+        "}");
+    add(argv, "-device",
+        "virtio-blk-pci,drive=scratch,disable-legacy=on,werror=enospc,rerror=report");
+}
+
 GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds)
 {
     g_autoptr(GStrvBuilder) argv = g_strv_builder_new();
@@ -93,6 +119,8 @@ GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *f
     add_machine(argv, plan);
     add_kernel(argv, plan);
     add_devices(argv, fds);
+    if (plan->disk)
+        add_disk(argv, plan->disk, fds);
     if (vt_plan_has_share(plan, true))
         add_share(argv, "root", fds->root, VT_ROOT_TAG);
     if (vt_plan_has_share(plan, false))

@@ -17,11 +17,13 @@
 
 /* Numbers of the descriptors that QEMU is started with; each is one end of a stream socket pair. */
 typedef struct {
-    int qmp;    /* the monitor */
-    int serial; /* the serial console */
-    int agent;  /* the virtio-serial port VT_AGENT_PORT */
-    int files;  /* connected to the server of the owner's directories */
-    int root;   /* connected to the server of the root; not used where the plan has none */
+    int qmp;     /* the monitor */
+    int serial;  /* the serial console */
+    int agent;   /* the virtio-serial port VT_AGENT_PORT */
+    int files;   /* connected to the server of the owner's directories */
+    int root;    /* connected to the server of the root; not used where the plan has none */
+    int disk;    /* the image's file, read-only; not used where the plan has no disk */
+    int scratch; /* what is written to it, a qcow2 file */
 } VtMachineFds;
 
 /* argv of QEMU, argv[0] being the program's path `qemu`. The guest starts at once; its end, of

@@ -14,15 +14,15 @@
 #include "base/fd.h"
 
 static const VtMachineFds qemu_fds = VT_MACHINE_FDS;
-#define QEMU_FDS_END 8
+#define QEMU_FDS_END 10
 
 /* Both ends of each line to QEMU; index 0 is ours. */
 typedef struct {
     int qmp[2], serial[2], agent[2], log[2];
-    int files, root;
+    VtMachineParts parts;
 } Lines;
 
-#define LINES_NONE ((Lines){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1, -1})
+#define LINES_NONE ((Lines){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, VT_MACHINE_PARTS_NONE})
 
 static void lines_clear(Lines *lines)
 {
@@ -32,8 +32,10 @@ static void lines_clear(Lines *lines)
         vt_fd_clear(&lines->agent[i]);
         vt_fd_clear(&lines->log[i]);
     }
-    vt_fd_clear(&lines->files);
-    vt_fd_clear(&lines->root);
+    vt_fd_clear(&lines->parts.files);
+    vt_fd_clear(&lines->parts.root);
+    vt_fd_clear(&lines->parts.disk);
+    vt_fd_clear(&lines->parts.scratch);
 }
 
 static bool open_lines(Lines *lines, GError **error)
@@ -50,10 +52,11 @@ static bool open_lines(Lines *lines, GError **error)
 /* The child. Never returns. */
 static void run_qemu(const Lines *lines, char *const argv[])
 {
-    const int moved[] = {lines->qmp[1], lines->serial[1], lines->agent[1],
-                         lines->log[1], lines->files,     lines->root};
-    const int targets[] = {qemu_fds.qmp,  qemu_fds.serial, qemu_fds.agent,
-                           STDERR_FILENO, qemu_fds.files,  qemu_fds.root};
+    const int moved[] = {lines->qmp[1],     lines->serial[1],    lines->agent[1],
+                         lines->log[1],     lines->parts.files,  lines->parts.root,
+                         lines->parts.disk, lines->parts.scratch};
+    const int targets[] = {qemu_fds.qmp,   qemu_fds.serial, qemu_fds.agent, STDERR_FILENO,
+                           qemu_fds.files, qemu_fds.root,   qemu_fds.disk,  qemu_fds.scratch};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;
@@ -75,11 +78,11 @@ static void run_qemu(const Lines *lines, char *const argv[])
     _exit(VT_EXIT_FAILED);
 }
 
-bool vt_machine_start(const VtPlan *plan, int files, int root, VtMachine *machine, GError **error)
+bool vt_machine_start(const VtPlan *plan, VtMachineParts *parts, VtMachine *machine, GError **error)
 {
     __attribute__((cleanup(lines_clear))) Lines lines = LINES_NONE;
-    lines.files = files;
-    lines.root = root;
+    lines.parts = *parts;
+    *parts = VT_MACHINE_PARTS_NONE;
     if (!open_lines(&lines, error))
         return false;
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &qemu_fds);

@@ -10,7 +10,7 @@
 /* The numbers of QEMU's ends, in its process. */
 #define VT_MACHINE_FDS                                                                             \
     {                                                                                              \
-        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7                                   \
+        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7, .disk = 8, .scratch = 9          \
     }
 
 /* Our ends of what QEMU was started with. */
@@ -24,7 +24,15 @@ typedef struct {
 
 #define VT_MACHINE_NONE ((VtMachine){.pid = -1, .qmp = -1, .serial = -1, .agent = -1, .log = -1})
 
-/* Starts QEMU for `plan` in the cage, with the sockets `files` and `root` (-1: none; both taken
- * over) connected to the file servers. The process is the engine's to reap; signals that batch
- * systems send to whole cgroups do not end it. */
-bool vt_machine_start(const VtPlan *plan, int files, int root, VtMachine *machine, GError **error);
+/* What QEMU is given besides its lines to us; -1: none. */
+typedef struct {
+    int files, root;   /* sockets that are connected to the file servers */
+    int disk, scratch; /* the image's file, and what is written above it */
+} VtMachineParts;
+
+#define VT_MACHINE_PARTS_NONE ((VtMachineParts){-1, -1, -1, -1})
+
+/* Starts QEMU for `plan` in the cage, with `parts`, which are closed here in any case. The process
+ * is the engine's to reap; signals that batch systems send to whole cgroups do not end it. */
+bool vt_machine_start(const VtPlan *plan, VtMachineParts *parts, VtMachine *machine,
+                      GError **error);

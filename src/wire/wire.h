@@ -28,6 +28,7 @@
 #define WIRE_GROUPS_MAX 1024   /* supplementary groups of one session */
 #define WIRE_LIMITS_MAX 16     /* RLIMIT_* numbers 0 .. 15 */
 #define WIRE_SIGNAL_MAX 64
+#define WIRE_COPY_MAX (1024 * 1024)
 #define WIRE_RANDOM_MAX 512     /* bytes of one RANDOM step */
 #define WIRE_INPUT_WINDOW 65536 /* bytes of stdin that the agent holds at most */
 #define WIRE_TAIL_MAX 65536 /* bytes of each output beyond its credit, after the process's end */
@@ -124,6 +125,9 @@ typedef enum {
     WIRE_STEP_CLOCK = 9,    /* u64 seconds, u32 nanoseconds since 1970 */
     WIRE_STEP_RANDOM = 10,  /* bytes: credited to the kernel's random pool, which then reseeds */
     WIRE_STEP_LINK_UP = 11, /* string interface */
+    /* string path of a file, of WIRE_COPY_MAX bytes at most: its content is added to the newest
+     * FILE; none is there: nothing */
+    WIRE_STEP_COPY = 12,
 } WireStep;
 
 typedef struct {

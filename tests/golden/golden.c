@@ -21,11 +21,28 @@ static void case_free(gpointer data)
     g_free(golden);
 }
 
+/* What the pool says of the image of `job`: records/NAME.json. (transfer full) */
+static VtRecord *load_record(const Case *golden, const VtJob *job)
+{
+    g_autofree char *path =
+        g_strdup_printf("%s/records/%s" EXTENSION, golden->folder, job->image_name);
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+    gsize size;
+
+    g_file_get_contents(path, &text, &size, &error);
+    g_assert_no_error(error);
+    VtRecord *record = vt_record_parse(text, size, job->image_name, &error);
+    g_assert_no_error(error);
+    return record;
+}
+
 static char *make_text(const Case *golden)
 {
     g_autofree char *path = g_strdup_printf("%s/jobs/%s" EXTENSION, golden->folder, golden->name);
     g_autofree char *document = NULL;
     g_autoptr(VtJob) job = NULL;
+    g_autoptr(VtRecord) record = NULL;
     g_autoptr(VtPlan) plan = NULL;
     g_autoptr(GError) error = NULL;
     gsize size;
@@ -34,7 +51,8 @@ static char *make_text(const Case *golden)
     g_assert_no_error(error);
     job = vt_job_load(document, size, &error);
     g_assert_no_error(error);
-    plan = vt_plan_new(job, GOLDEN_SLOT, "vmlinux", NULL);
+    record = job->image_name ? load_record(golden, job) : NULL;
+    plan = vt_plan_new(job, GOLDEN_SLOT, "vmlinux", record);
     return golden->make(job, plan);
 }
 

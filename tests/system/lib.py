@@ -22,6 +22,8 @@ SOURCE = os.environ.get("VTORQUE_SOURCE") or os.path.dirname(os.path.dirname(os.
 BUILD = os.environ.get("VTORQUE_BUILD") or os.path.join(SOURCE, "build")
 GUEST = os.environ.get("VTORQUE_GUEST") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "guest")
+IMAGES = os.environ.get("VTORQUE_IMAGES") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "images")
 PROGRAMS = ("vsub", "vmgr", "vtorque-keeper", "vtorque-engine")
 DEADLINE = 60  # seconds that anything may take here; none of them is a measurement
 TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
@@ -128,7 +130,7 @@ class Site:
         self.user = user or User()
         self.folder = tempfile.mkdtemp(prefix="vtt-site-")
         os.chmod(self.folder, 0o755)
-        for name in ("bin", "etc", "guest"):
+        for name in ("bin", "etc", "guest", "images"):
             os.mkdir(f"{self.folder}/{name}")
         for name in PROGRAMS:
             shutil.copy(f"{BUILD}/bin/{name}", f"{self.folder}/bin/{name}")
@@ -138,10 +140,16 @@ class Site:
             for name in ("vmlinux", "vmlinuz", "initramfs", "initramfs-tiny"):
                 if os.path.exists(f"{GUEST}/{name}"):
                     shutil.copyfile(f"{GUEST}/{name}", f"{self.guest}/{name}")
+        # Images are root's or the user's: links to them are as good as they are.
+        for name in os.listdir(IMAGES) if os.path.isdir(IMAGES) else ():
+            if not name.startswith("."):
+                os.link(f"{IMAGES}/{name}", f"{self.folder}/images/{name}")
         self.runtime = self.make_folder("runtime")
         self.work = self.make_folder("work")
         with open(f"{self.folder}/etc/vtorque.conf", "w") as file:
-            file.write(f"GUEST_KERNEL={self.guest}\n{conf}\n")
+            file.write(f"GUEST_KERNEL={self.guest}\n")
+            file.write("" if "VM_IMG_DIR=" in conf else f"VM_IMG_DIR={self.folder}/images\n")
+            file.write(f"{conf}\n")
 
     def __enter__(self):
         return self
@@ -262,15 +270,15 @@ class Reader(threading.Thread):
 
 
 class Running:
-    """A job under way in the tiny guest; its script is a file. Ends with the `with`."""
+    """A job under way, in the tiny guest or as `vm` says; its script is a file. Ends with the `with`."""
 
-    def __init__(self, site, script, *words, **options):
+    def __init__(self, site, script, *words, vm=TINY, **options):
         handle, self.path = tempfile.mkstemp(prefix="script-", dir=site.work)
         with open(handle, "wb") as file:
             file.write(script.encode() if isinstance(script, str) else script)
         os.chmod(self.path, 0o644)
         self.site = site
-        self.vsub = site.start(*TINY, *words, self.path, **options)
+        self.vsub = site.start(*vm, *words, self.path, **options)
         self.out, self.err = Reader(self.vsub.stdout), Reader(self.vsub.stderr)
 
     def wait_text(self, text):
