@@ -145,7 +145,7 @@ static bool check_shape(const Source *source, const Header *h, GError **error)
 {
     guint64 cluster = G_GUINT64_CONSTANT(1) << MIN(h->cluster_bits, 21);
     const Rule rules[] = {
-        {h->magic != MAGIC, "is none"},
+        {h->magic != MAGIC, "is missing"},
         {h->version != 2 && h->version != 3, "has a version that is not 2 or 3"},
         {h->cluster_bits < 9 || h->cluster_bits > 21,
          "has clusters of a size that QEMU cannot use"},

@@ -109,14 +109,14 @@ static bool go_to_root(Walk *walk)
     return walk->at >= 0;
 }
 
-/* Goes on where the link `fd` in the directory `walk->at` leads to. */
-static bool follow(Walk *walk, int fd, GError **error)
+/* Goes on where the link `fd`, `shown`, in the directory `walk->at` leads to. */
+static bool follow(Walk *walk, int fd, const char *shown, GError **error)
 {
     char target[PATH_MAX];
     ssize_t size = readlinkat(fd, "", target, sizeof target - 1);
     if (size <= 0 || ++walk->links > LINKS_MAX)
         return vt_error_set_errno(error, VT_ERROR_HOST, size < 0 ? errno : ELOOP,
-                                  "cannot follow the links to '%s'", walk->shown);
+                                  "cannot follow the link '%s'", shown);
     target[size] = '\0';
     g_string_prepend(walk->rest, target);
     return target[0] != '/' || go_to_root(walk) ||
@@ -147,9 +147,9 @@ static bool step(Walk *walk, const char *name, uid_t owner, GError **error)
         return true;
     vt_autofd link = walk->at;
     walk->at = vt_fd_steal(&from);
-    g_free(walk->shown);
+    g_autofree char *shown = walk->shown;
     walk->shown = g_steal_pointer(&before);
-    return follow(walk, link, error);
+    return follow(walk, link, shown, error);
 }
 
 bool vt_trusted_open_folder(const char *path, uid_t owner, int *fd, GError **error)

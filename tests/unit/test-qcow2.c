@@ -61,8 +61,8 @@ typedef struct {
 #define CUT_OFF "the qcow2 file is cut off"
 
 static const Field fields[] = {
-    {"magic", 0, 4, 0x514649fa, "is none"},
-    {"magic-of-vmdk", 0, 4, 0x4b444d56, "is none"},
+    {"magic", 0, 4, 0x514649fa, "is missing"},
+    {"magic-of-vmdk", 0, 4, 0x4b444d56, "is missing"},
     {"version-1", 4, 4, 1, "version that is not 2 or 3"},
     {"version-4", 4, 4, 4, "version that is not 2 or 3"},
     {"version-0x3000000", 4, 4, 0x03000000, "version that is not 2 or 3"},
@@ -193,7 +193,7 @@ static void test_no_file(void)
     vt_autofd directory = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_refused(directory, "qcow2 header");
     vt_autofd write_only = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    assert_refused(write_only, "is none");
+    assert_refused(write_only, "is missing");
     assert_refused(-1, "cannot read the qcow2 header");
 }
 
@@ -294,11 +294,11 @@ static const Made made[] = {
      CONTENT "qemu-img convert -c -O qcow2 -o compression_type=zstd raw image; "
              "truncate -s -131072 image",
      CUT_OFF},
-    {"raw", "truncate -s 8M image", "is none"},
+    {"raw", "truncate -s 8M image", "is missing"},
     {"qcow", "qemu-img create -f qcow image 8M", "not 2 or 3"},
-    {"vmdk", "qemu-img create -f vmdk image 8M", "is none"},
-    {"qed", "qemu-img create -f qed image 8M", "is none"},
-    {"text", "echo QFI >image", "is none"},
+    {"vmdk", "qemu-img create -f vmdk image 8M", "is missing"},
+    {"qed", "qemu-img create -f qed image 8M", "is missing"},
+    {"text", "echo QFI >image", "is missing"},
 };
 
 static void test_made(gconstpointer data)
