@@ -19,7 +19,7 @@ static const GOptionEntry no_options[] = {G_OPTION_ENTRY_NULL};
 
 bool vt_verb_end(int argc, char **argv, GError **error)
 {
-    if (!vt_verb_parse(&argc, &argv, end_options, "[--now] JOB", 1, error))
+    if (!vt_verb_parse(&argc, &argv, end_options, "[--now] JOB", 1, 1, error))
         return false;
     g_autoptr(VtLiveJob) job = vt_jobs_find(argv[1], error);
     return job && vt_jobs_end(job, now, GRACE_MAX_MS, error);
@@ -27,7 +27,7 @@ bool vt_verb_end(int argc, char **argv, GError **error)
 
 bool vt_verb_console(int argc, char **argv, GError **error)
 {
-    if (!vt_verb_parse(&argc, &argv, no_options, "JOB", 1, error))
+    if (!vt_verb_parse(&argc, &argv, no_options, "JOB", 1, 1, error))
         return false;
     g_autoptr(VtLiveJob) job = vt_jobs_find(argv[1], error);
     g_autofree char *text = job ? vt_jobs_ask(job, CTL_CONSOLE, 0, ASK_TIMEOUT_MS, error) : NULL;

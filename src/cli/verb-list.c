@@ -54,7 +54,7 @@ static void print_json(const GPtrArray *jobs)
 
 bool vt_verb_list(int argc, char **argv, GError **error)
 {
-    if (!vt_verb_parse(&argc, &argv, options, "[--json]", 0, error))
+    if (!vt_verb_parse(&argc, &argv, options, "[--json]", 0, 0, error))
         return false;
     g_autoptr(GPtrArray) jobs = vt_jobs_list(error);
     if (!jobs)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/verb-show.c - vmgr show config. */
+/* cli/verb-show.c - vmgr show config, images, image NAME. */
 #include <jansson.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "cli/images.h"
 #include "cli/vmgr.h"
 #include "conf/settings.h"
 
 static gboolean as_json;
 
 static const GOptionEntry options[] = {
-    {"json", 0, 0, G_OPTION_ARG_NONE, &as_json, "an array of objects", NULL},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &as_json, "objects, as JSON", NULL},
     G_OPTION_ENTRY_NULL,
 };
 
@@ -37,16 +38,43 @@ static void print_json(const VtSettings *settings)
     json_decref(array);
 }
 
-bool vt_verb_show(int argc, char **argv, GError **error)
+static bool show_config(const VtSettings *settings, const char *name, GError **error)
 {
-    if (!vt_verb_parse(&argc, &argv, options, "config [--json]", 1, error))
-        return false;
-    if (!g_str_equal(argv[1], "config"))
-        return vt_error_set(error, VT_ERROR_USER, "cannot show '%s' (there is: config)", argv[1]);
-    g_autofree char *file = vt_settings_find_file(false);
-    g_autoptr(VtSettings) settings = vt_settings_load(file, error);
-    if (!settings)
-        return false;
     as_json ? print_json(settings) : print_text(settings);
     return true;
+}
+
+static bool show_images(const VtSettings *settings, const char *name, GError **error)
+{
+    vt_images_print(settings, as_json);
+    return true;
+}
+
+static bool show_image(const VtSettings *settings, const char *name, GError **error)
+{
+    return vt_images_print_one(settings, name, as_json, error);
+}
+
+static const struct {
+    const char *word;
+    int n_words; /* its own and what follows it */
+    bool (*show)(const VtSettings *settings, const char *name, GError **error);
+} topics[] = {
+    {"config", 1, show_config},
+    {"images", 1, show_images},
+    {"image", 2, show_image},
+};
+
+bool vt_verb_show(int argc, char **argv, GError **error)
+{
+    if (!vt_verb_parse(&argc, &argv, options, VT_VERB_SHOW_USAGE, 1, 2, error))
+        return false;
+    for (gsize i = 0; i < G_N_ELEMENTS(topics); i++) {
+        if (!g_str_equal(argv[1], topics[i].word) || argc != topics[i].n_words + 1)
+            continue;
+        g_autofree char *file = vt_settings_find_file(false);
+        g_autoptr(VtSettings) settings = vt_settings_load(file, error);
+        return settings && topics[i].show(settings, argv[2], error);
+    }
+    return vt_error_set(error, VT_ERROR_USER, "usage: vmgr show " VT_VERB_SHOW_USAGE);
 }

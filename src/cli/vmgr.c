@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/vmgr.c - vmgr: a user's and an administrator's view of the jobs that live here, and of the
- * settings. */
+/* cli/vmgr.c - vmgr: a user's and an administrator's view of the jobs that live here, of the
+ * settings and of the images. */
 #include "cli/vmgr.h"
 
 #include <locale.h>
@@ -19,7 +19,7 @@ static const struct {
     {"end", vt_verb_end, "[--now] JOB",
      "end a job: TERM, the grace, KILL; --now: its machine goes at once"},
     {"console", vt_verb_console, "JOB", "the end of a guest's serial console"},
-    {"show", vt_verb_show, "config [--json]", "every setting, its value and where that came from"},
+    {"show", vt_verb_show, VT_VERB_SHOW_USAGE, "the site's settings; the images for jobs"},
 };
 
 static void print_help(void)
@@ -27,13 +27,13 @@ static void print_help(void)
     g_print("Usage: vmgr VERB [OPTION...] [ARGUMENT...]\n\n");
     for (gsize i = 0; i < G_N_ELEMENTS(verbs); i++) {
         g_autofree char *call = g_strdup_printf("%s %s", verbs[i].name, verbs[i].usage);
-        g_print("  %-24s %s\n", call, verbs[i].help);
+        g_print("  %-40s %s\n", call, verbs[i].help);
     }
     g_print("\n  --help, --version; 'vmgr VERB --help' says more.\n");
 }
 
-bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage,
-                   int n_words, GError **error)
+bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage, int min,
+                   int max, GError **error)
 {
     g_autofree char *text = g_strdup_printf("%s %s", (*argv)[0], usage);
     g_autoptr(GOptionContext) context = g_option_context_new(usage);
@@ -41,7 +41,7 @@ bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const c
     g_autoptr(GError) local = NULL;
     if (!g_option_context_parse(context, argc, argv, &local))
         return vt_error_set(error, VT_ERROR_USER, "%s (usage: vmgr %s)", local->message, text);
-    if (*argc != n_words + 1)
+    if (*argc < min + 1 || *argc > max + 1)
         return vt_error_set(error, VT_ERROR_USER, "usage: vmgr %s", text);
     return true;
 }

@@ -13,7 +13,9 @@ bool vt_verb_end(int argc, char **argv, GError **error);
 bool vt_verb_console(int argc, char **argv, GError **error);
 bool vt_verb_show(int argc, char **argv, GError **error);
 
-/* Parses `options`; what is left must be `n_words` words, which `argv[1]`... then are. `usage`
+#define VT_VERB_SHOW_USAGE "config|images|image NAME [--json]"
+
+/* Parses `options`; what is left must be `min` to `max` words, which `argv[1]`... then are. `usage`
  * follows the verb in help. */
-bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage,
-                   int n_words, GError **error);
+bool vt_verb_parse(int *argc, char ***argv, const GOptionEntry *options, const char *usage, int min,
+                   int max, GError **error);
