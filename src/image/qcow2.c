@@ -193,7 +193,7 @@ static bool check_tables(const Source *source, const Header *h, GError **error)
     const Rule rules[] = {
         {h->l1_size < entries || l1_bytes > L1_MAX, "has a table that does not fit its size"},
         {!is_inside(source, h, h->l1, l1_bytes), "has a table that is not in the file"},
-        {table_bytes == 0 || table_bytes > TABLE_MAX, "has no reference counts, or too many"},
+        {table_bytes > TABLE_MAX, "has too many reference counts"},
         {!is_inside(source, h, h->table, table_bytes),
          "has reference counts that are not in the file"},
     };

@@ -99,8 +99,8 @@ static const Field fields[] = {
     {"counts-where-there-are-none", 48, 8, 3 * 65536, "has no reference counts"},
     {"counts-of-none", 56, 4, 0, "has no reference counts"},
     {"counts-past-the-end", 56, 4, 4, "reference counts that are not in"},
-    {"counts-of-more-than-8M", 56, 4, 129, "or too many"},
-    {"counts-of-256T", 56, 4, G_MAXUINT32, "or too many"},
+    {"counts-of-more-than-8M", 56, 4, 129, "too many reference counts"},
+    {"counts-of-256T", 56, 4, G_MAXUINT32, "too many reference counts"},
     {"saved-states", 60, 4, 1, "saved states"},
     {"dirty", 72, 8, 1, "not closed"},
     {"corrupt", 72, 8, 2, "corrupt"},
@@ -280,6 +280,14 @@ static const Made made[] = {
      "names a data file"},
     {"snapshot", "qemu-img create -f qcow2 image 8M; qemu-img snapshot -c s image", "saved states"},
     {"subclusters", "qemu-img create -f qcow2 -o extended_l2=on image 8M", "do not know"},
+    {"length-of-two-clusters",
+     "qemu-img create -f qcow2 -o cluster_size=512 image 8M; "
+     "printf '\\0\\0\\4\\0' | dd of=image bs=1 seek=100 conv=notrunc status=none",
+     "wrong length"},
+    {"length-of-128K",
+     "qemu-img create -f qcow2 -o cluster_size=2M image 8M; "
+     "printf '\\0\\2\\0\\0' | dd of=image bs=1 seek=100 conv=notrunc status=none",
+     "wrong length"},
     {"luks",
      "qemu-img create -f qcow2 --object secret,id=s,data=x "
      "-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 image 8M",
@@ -339,6 +347,10 @@ static void test_make(gconstpointer data)
     vt_qcow2_make(fd, row->size, &error);
     g_assert_no_error(error);
     assert_taken(fd, row->size);
+    /* An entry of the table for each 512 MiB begun, as QEMU makes it. */
+    guint32 entries;
+    g_assert_cmpint(pread(fd, &entries, sizeof entries, 36), ==, sizeof entries);
+    g_assert_cmpuint(GUINT32_FROM_BE(entries), ==, (row->size + 512 * VT_MIB - 1) / (512 * VT_MIB));
     struct stat st;
     g_assert_cmpint(fstat(fd, &st), ==, 0);
     g_assert_cmpint(st.st_blocks * 512, <=, (gint64)(256 * VT_KIB));
