@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import host
-from lib import IMAGES, MIB, Inventory, Running, Site, equal, find_job, run_tests
+from lib import DEADLINE, IMAGES, MIB, Inventory, Running, Site, equal, find_job, run_tests
 
 SITE = None
 SHAPE = "ram=512M,vcpus=1"
@@ -115,8 +115,9 @@ def scratch_in_a_directory():
                 qemu = find_job(job.vsub.pid)[0]["qemu"]
                 files = [os.stat(f"/proc/{qemu.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{qemu.pid}/fd")]
                 here = os.stat(place).st_dev
-                nameless = [st for st in files if st.st_nlink == 0 and st.st_dev == here and st.st_size > 40 * MIB]
-                equal([(st.st_uid, st.st_mode & 0o777) for st in nameless], [(SITE.user.uid, 0o600)])
+                nameless = {(st.st_ino, st.st_uid, st.st_mode & 0o777) for st in files
+                            if st.st_nlink == 0 and st.st_dev == here and st.st_size > 40 * MIB}
+                equal([words[1:] for words in nameless], [(SITE.user.uid, 0o600)])
             job.vsub.stdin.close()
             equal(job.finish().status, 0)
         equal(os.listdir(place), [])
@@ -152,7 +153,7 @@ def system_init_signals():
     """init=system: TERM reaches the script, and all is gone after it"""
     inventory = Inventory(SITE)
     with Running(SITE, "trap 'echo got; exit 4' TERM; echo up; while :; do sleep 1; done\n", "-vm", "init=system", vm=DISK) as job:
-        job.wait_text(b"up\n")
+        job.wait_text(b"up\n", 3 * DEADLINE)
         job.signal(15)
         result = job.finish()
         equal((result.status, result.out), (4, b"up\ngot\n"), result)

@@ -264,8 +264,8 @@ class Reader(threading.Thread):
         while data := os.read(self.stream.fileno(), MIB):
             self.data += data
 
-    def wait_text(self, text):
-        wait_for(lambda: text in self.data or not self.is_alive(), f"{text!r} (there is {self.data!r})")
+    def wait_text(self, text, seconds=DEADLINE):
+        wait_for(lambda: text in self.data or not self.is_alive(), f"{text!r} (there is {self.data!r})", seconds)
         assert text in self.data, f"no {text!r} in {self.data!r}"
 
 
@@ -281,8 +281,8 @@ class Running:
         self.vsub = site.start(*vm, *words, self.path, **options)
         self.out, self.err = Reader(self.vsub.stdout), Reader(self.vsub.stderr)
 
-    def wait_text(self, text):
-        self.out.wait_text(text)
+    def wait_text(self, text, seconds=DEADLINE):
+        self.out.wait_text(text, seconds)
         return self
 
     def signal(self, number):
