@@ -13,6 +13,7 @@ from lib import DEADLINE, IMAGES, MIB, Inventory, Running, Site, equal, find_job
 
 SITE = None
 SHAPE = "ram=512M,vcpus=1"
+SYSTEM = "init=system,boot_timeout=600"
 DISK = ("--local", "-S", "/bin/sh", "-vm", f"img=debian,{SHAPE}")
 
 
@@ -143,7 +144,7 @@ def the_disk_is_full():
 
 def system_init():
     """init=system: the image's own init is process 1, and the job is the same"""
-    result = disk(f"cat /proc/1/comm; id -u; umask; pwd; cat /proc/$PPID/comm; echo $0 >&2; exit 3", "-vm", "init=system")
+    result = disk(f"cat /proc/1/comm; id -u; umask; pwd; cat /proc/$PPID/comm; echo $0 >&2; exit 3", "-vm", SYSTEM)
     equal(result.status, 3, result)
     lines = result.out.decode().splitlines()
     equal((lines[0], lines[1], lines[3], lines[4]), ("systemd", str(SITE.user.uid), SITE.work, "vtorque-agent"))
@@ -152,7 +153,7 @@ def system_init():
 def system_init_signals():
     """init=system: TERM reaches the script, and all is gone after it"""
     inventory = Inventory(SITE)
-    with Running(SITE, "trap 'echo got; exit 4' TERM; echo up; while :; do sleep 1; done\n", "-vm", "init=system", vm=DISK) as job:
+    with Running(SITE, "trap 'echo got; exit 4' TERM; echo up; while :; do sleep 1; done\n", "-vm", SYSTEM, vm=DISK) as job:
         job.wait_text(b"up\n", 3 * DEADLINE)
         job.signal(15)
         result = job.finish()
