@@ -30,7 +30,7 @@ def record():
 def the_images_own_system():
     """the root is the image's, ext4 on /dev/vda, with its own software"""
     result = disk(". /etc/os-release; echo $ID $VERSION_ID; awk '$2 == \"/\" { print $1, $3 }' /proc/mounts; uname -n; cat /proc/1/comm; "
-                  "for p in mpirun python3 tcsh zsh sshd; do command -v $p >/dev/null || echo no $p; done")
+                  "for p in mpirun python3 tcsh zsh /usr/sbin/sshd; do command -v $p >/dev/null || echo no $p; done")
     equal((result.status, result.err), (0, b""))
     system, root, name, first, *missing = result.out.decode().splitlines()
     equal((system, root.split()[1], first, missing), ("debian 12", "ext4", "init", []))
@@ -108,7 +108,7 @@ def scratch_in_a_directory():
         place = site.make_folder("ws")
         with open(f"{site.folder}/etc/vtorque.conf", "a", encoding="ascii") as file:
             file.write(f"WS_DIR={place}\n")
-        script = "dd if=/dev/urandom of=/var/tmp/big bs=1M count=40 2>/dev/null; sync; echo up; read line\n"
+        script = "dd if=/dev/urandom of=/var/tmp/big bs=1M count=40 2>/dev/null; sync; echo up; read line; exit 0\n"
         with Running(site, script, "-vm", "fs_type=sharedfs", vm=DISK, stdin=subprocess.PIPE) as job:
             job.wait_text(b"up\n")
             equal(os.listdir(place), [])
