@@ -82,13 +82,12 @@ static void prepare_service(void)
 
 /* Woken by a job's output, the agent does not push the job off its processor: a program that writes
  * line by line would pay two switches a line, and the agent would send a frame a line. Its children
- * are not meant. */
+ * are not meant; spawn.c resets theirs. */
 static void run_after_writers(void)
 {
     struct sched_param none = {0};
 
-    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK,
-            &none); /* musl's own refuses */
+    syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none); /* musl's own refuses */
 }
 
 static void serve(bool is_init)

@@ -12,6 +12,7 @@
 #include "agent/session.h"
 
 #include "agent/fd.h"
+#include "agent/group.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -102,7 +103,12 @@ static void send_signal(const Session *session, int number)
 
     if (session->is_reaped)
         return;
-    if (session->has_terminal && session->outputs[WIRE_STDOUT].fd >= 0) {
+    /* At a terminal a shell leads, and its jobs are groups that can be stopped. */
+    if (!session->has_terminal) {
+        group_signal(group, number);
+        return;
+    }
+    if (session->outputs[WIRE_STDOUT].fd >= 0) {
         pid_t foreground = -1;
 
         if (ioctl(session->outputs[WIRE_STDOUT].fd, TIOCGPGRP, &foreground) == 0 && foreground > 1)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 
 /* No descriptor of the agent is higher: 32 sessions with 4 each, and a few. */
@@ -108,6 +110,7 @@ static void child_streams(const Ends *ends, int *status)
 
 static bool child_session(const Setup *setup, SpawnFailure *failure)
 {
+    const struct sched_param priority = {0};
     sigset_t none;
 
     if (setsid() < 0)
@@ -116,6 +119,9 @@ static bool child_session(const Setup *setup, SpawnFailure *failure)
         return fail(failure, errno, "take the terminal");
     for (int number = 1; number <= WIRE_SIGNAL_MAX; number++)
         signal(number, SIG_DFL);
+    /* The agent's own (main.c), which a fork does not reset; musl's function refuses. */
+    if (syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &priority) < 0)
+        return fail(failure, errno, "set the scheduling policy");
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(setup->mask);

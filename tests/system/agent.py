@@ -14,7 +14,9 @@ from agentlink import MAGIC, NO_LIMIT, STDERR, STDIN, STDOUT, STEPS, Guest, Lost
 FOLDER = os.environ.get("VTORQUE_GUEST") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "guest")
 MIB = 1 << 20
-HUP, INT, QUIT, KILL, PIPE, TERM, CONT, STOP = 1, 2, 3, 9, 13, 15, 18, 19
+HUP, INT, QUIT, KILL, PIPE, TERM, CONT, STOP, TSTP = 1, 2, 3, 9, 13, 15, 18, 19, 20
+# The others stop, continue, are ignored, or are the C library's own.
+DEADLY = [number for number in range(1, 65) if number not in (17, 18, 19, 20, 21, 22, 23, 28, 32, 33)]
 RDONLY, NOSUID = 1, 2
 
 
@@ -36,6 +38,21 @@ def status_and_streams(guest):
 def death_by_signal(guest):
     equal(guest.shell("kill -TERM $$").exit, ("signal", TERM))
     equal(guest.shell("kill -KILL $$").exit, ("signal", KILL))
+
+
+def death_by_each_signal(guest):
+    """By its own hand, and by the host's."""
+    for number in DEADLY:
+        if number != QUIT:  # which a shell ignores
+            equal(guest.shell(f"kill -{number} $$").exit, ("signal", number))
+    for number in DEADLY:
+        session = guest.start(["/bin/sleep", "1000"])
+        session.signal(number)
+        equal(session.finish().exit, ("signal", number))
+
+
+def scheduling_is_usual(guest):
+    equal(guest.shell("cut -d' ' -f18,19,41 /proc/self/stat; cat /proc/self/timerslack_ns").text(), "20 0 0\n50000\n")
 
 
 def argv_is_kept(guest):
@@ -213,6 +230,44 @@ def group_signals(guest):
     equal("term" in session.text(), False)
     session.signal(CONT)
     equal(session.finish().exit, ("status", 9))
+
+
+def state_of(guest, other, pid):
+    """Of a process, while another session speaks too."""
+    session = guest.start(["/bin/cut", "-d", ")", "-f2-", f"/proc/{pid}/stat"], session=7)
+    sessions = {7: session, other.number: other}
+    while not session.is_over:
+        frame = guest.receive()
+        sessions[frame.session].take(frame)
+    return session.text().rpartition(")")[2].split()[0]
+
+
+def wait_for_state(guest, other, pid, wanted):
+    for _ in range(1000):
+        if (state := state_of(guest, other, pid)) == wanted:
+            return
+    raise AssertionError(f"state {state}, not {wanted}")
+
+
+def stopped_by_tstp(guest):
+    """Whoever has nothing against it, also one whose name looks like fields; who handles or ignores it goes on."""
+    script = """trap 'echo caught' TSTP; echo $$; cp /bin/busybox '/tmp/a) S 1 2'
+sh -c 'trap "" TSTP; exec sleep 1000' & echo $!
+sh -c 'trap - TSTP; exec sleep 1001' & echo $!
+sh -c 'exec -a sleep "/tmp/a) S 1 2" 1002' & echo $!
+sleep 0.5; echo up; while :; do sleep 0.05; done"""
+    session = guest.start(["/bin/sh", "-c", script])
+    session.wait_output(b"up\n")
+    leader, ignorer, plain, named = session.text().split()[:4]
+    session.signal(TSTP)
+    wait_for_state(guest, session, plain, "T")
+    wait_for_state(guest, session, named, "T")
+    equal([state_of(guest, session, pid) == "T" for pid in (leader, ignorer)], [False, False])
+    session.signal(CONT)
+    wait_for_state(guest, session, plain, "S")
+    session.wait_output(b"caught\n")
+    session.signal(KILL)
+    equal(session.finish().exit, ("signal", KILL))
 
 
 def early_signal(guest):
@@ -509,10 +564,10 @@ def faults():
 
 
 SHARED = (
-    steps, status_and_streams, death_by_signal, argv_is_kept, many_words, environment_is_exact, identity, many_groups, limits, failed_starts,
+    steps, status_and_streams, death_by_signal, death_by_each_signal, scheduling_is_usual, argv_is_kept, many_words, environment_is_exact, identity, many_groups, limits, failed_starts,
     descriptors_are_clean, output_volume, input_volume, both_ways, slow_input_is_whole, nobody_reads_input, input_closed_by_process,
     output_closed_by_process, output_closed_by_host, credit_is_kept, tail_without_credit, background_process_delays_nothing, group_signals,
-    early_signal, late_frames_are_ignored, terminal, terminal_resize_interrupt_end, terminal_output_is_whole, many_sessions, second_plan,
+    stopped_by_tstp, early_signal, late_frames_are_ignored, terminal, terminal_resize_interrupt_end, terminal_output_is_whole, many_sessions, second_plan,
     orphans_are_reaped, ping, rest, resident_memory,
 )
 OWN = (root_step, failed_steps, shutdown_kills_and_stays, versions, bad_frames, lost_host, no_port, faults, service)

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/group.h"
 #include "agent/input.h"
 #include "agent/link.h"
 #include "agent/setup.h"
@@ -198,6 +199,49 @@ static void test_link_bad_header(void)
     close(ends[1]);
 }
 
+/* The beginning and the end of a line of /proc/PID/stat; between them are 23 fields of no matter. */
+#define STAT(name, group)                                                                          \
+    "70 (" name ") S 1 " group                                                                     \
+    " 70 0 -1 4194304 9 8 7 6 5 4 3 2 20 0 1 0 99 111 222 333 1 2 3 4 5 6"
+#define TSTP "524288"
+#define OTHERS "2147483647"
+
+static void test_group_stops(void)
+{
+    static const struct {
+        const char *stat;
+        bool stops;
+    } rows[] = {
+        {STAT("sh", "70") " 0 0 0 0 0", true},
+        {STAT("sh", "71") " 0 0 0 0 0", false},
+        {STAT("a) b (c\n) 9", "70") " 0 0 0 0 0", true},
+        {STAT("sh", "70") " " TSTP " 0 0 0 0", false}, /* blocked */
+        {STAT("sh", "70") " 0 " TSTP " 0 0 0", false}, /* ignored */
+        {STAT("sh", "70") " 0 0 " TSTP " 0 0", false}, /* caught */
+        {STAT("sh", "70") " 65536 65536 65536 0 0", true},
+        {STAT("sh", "70") " 0 0 " OTHERS, false},
+        {"70 (sh) S 1 70 70", false},
+        {"70 sh S 1 70 70", false},
+        {"", false},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_test_message("%s", rows[i].stat);
+        g_assert_cmpint(group_stat_stops(rows[i].stat, 70), ==, rows[i].stops);
+    }
+}
+
+/* The fields are the kernel's: this process, before and after it ignores the signal. */
+static void test_group_stops_kernel(void)
+{
+    g_autofree char *before = NULL, *after = NULL;
+    g_assert_true(g_file_get_contents("/proc/self/stat", &before, NULL, NULL));
+    g_assert_true(group_stat_stops(before, getpgrp()));
+    signal(SIGTSTP, SIG_IGN);
+    g_assert_true(g_file_get_contents("/proc/self/stat", &after, NULL, NULL));
+    g_assert_false(group_stat_stops(after, getpgrp()));
+    signal(SIGTSTP, SIG_DFL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -208,5 +252,7 @@ int main(int argc, char **argv)
     g_test_add_func("/agent/input-window", test_input_window);
     g_test_add_func("/agent/link", test_link);
     g_test_add_func("/agent/link-bad-header", test_link_bad_header);
+    g_test_add_func("/agent/group-stops", test_group_stops);
+    g_test_add_func("/agent/group-stops-kernel", test_group_stops_kernel);
     return g_test_run();
 }
