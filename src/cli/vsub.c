@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +130,9 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
 static int submit(int argc, char **argv, GError **error)
 {
     guint64 started_us = (guint64)g_get_monotonic_time();
+    VtLimit stack;
+    if (!vt_limit_raise_stack(&stack, error))
+        return -1;
     g_autoptr(VtOptions) options = vt_options_parse(argc, argv, error);
     if (!options)
         return -1;
@@ -147,6 +151,7 @@ static int submit(int argc, char **argv, GError **error)
         settings ? vt_submission_new(options, settings, STDIN_FILENO, error) : NULL;
     if (!submission)
         return -1;
+    g_array_index(submission->limits, VtLimit, RLIMIT_STACK) = stack;
     print_lines("warning", submission->warnings);
     print_lines("note", submission->notes);
     if (submission->is_dry_run) {

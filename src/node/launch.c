@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/size.h"
 #include "ctl/birth.h"
 #include "ctl/folder.h"
 
@@ -49,6 +50,18 @@ static bool check_open_files(struct rlimit *files, GError **error)
     return true;
 }
 
+/* Memory files count as files: the guest's RAM is one. */
+static bool check_file_size(const VtJob *job, GError **error)
+{
+    struct rlimit size;
+    if (getrlimit(RLIMIT_FSIZE, &size) == 0 && size.rlim_max < (rlim_t)job->ram_mib * VT_MIB)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "the hard limit of file sizes (ulimit -Hf) must be at least the RAM "
+                            "of the virtual machine, %u MiB",
+                            job->ram_mib);
+    return true;
+}
+
 /* The child. Never returns. `fds` are in the order of KEEPER_FD_*. */
 static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files,
                        const char *const argv[])
@@ -72,7 +85,7 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
     char root[PATH_MAX];
     int pair[2];
     struct rlimit files;
-    if (!check_open_files(&files, error))
+    if (!check_open_files(&files, error) || !check_file_size(job, error))
         return false;
     if (ctl_root_path(root, sizeof root) < 0)
         return vt_error_set(error, VT_ERROR_HOST, "the path of the run folder is too long");
