@@ -14,7 +14,8 @@
 #include "base/fd.h"
 #include "guest/channel.h"
 
-#define NOW_PATIENCE_S 2 /* for the engine to obey an order to end at once */
+#define NOW_PATIENCE_S 2       /* for the engine to obey an order to end at once */
+#define BACKGROUND_STEP_MS 250 /* from one look to the next whether we are in the foreground */
 
 /* One of our outputs. */
 typedef struct {
@@ -137,10 +138,35 @@ static void take_output(Output *output, const guint8 *payload, gsize size)
         output->watch = g_unix_fd_add(output->fd, G_IO_OUT | G_IO_ERR, on_writable, output);
 }
 
+static gboolean on_input(gint fd, GIOCondition condition, gpointer data);
+
+static void watch_input(Attach *attach)
+{
+    attach->input_watch =
+        g_unix_fd_add(attach->what->input, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, attach);
+}
+
+static gboolean on_input_again(gpointer data)
+{
+    watch_input(data);
+    return G_SOURCE_REMOVE;
+}
+
+/* In the background of a terminal what is typed is another's, and to read it would stop us. */
+static bool is_anothers(int fd)
+{
+    pid_t foreground = tcgetpgrp(fd);
+    return foreground >= 0 && foreground != getpgrp();
+}
+
 static gboolean on_input(gint fd, GIOCondition condition, gpointer data)
 {
     Attach *attach = data;
     guint8 bytes[WIRE_PAYLOAD_MAX];
+    if (is_anothers(fd)) {
+        attach->input_watch = g_timeout_add(BACKGROUND_STEP_MS, on_input_again, attach);
+        return G_SOURCE_REMOVE;
+    }
     ssize_t n = read(fd, bytes, MIN(sizeof bytes, attach->input_credit));
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return G_SOURCE_CONTINUE;
@@ -164,8 +190,7 @@ static void take_credit(Attach *attach, guint32 bytes)
         return;
     attach->input_credit += bytes;
     if (attach->input_watch == 0 && attach->input_credit > 0)
-        attach->input_watch =
-            g_unix_fd_add(attach->what->input, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input, attach);
+        watch_input(attach);
 }
 
 static void take_phase(Attach *attach, unsigned phase, guint64 at)
@@ -307,10 +332,14 @@ static void watch_signals(Attach *attach)
 {
     static const int forwarded[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
                                     SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
+    struct sigaction starters;
     sigset_t set;
     sigemptyset(&set);
+    /* What the starter ignores (nohup; a script's background jobs), a job of this machine's own
+     * would ignore. */
     for (gsize i = 0; i < G_N_ELEMENTS(forwarded); i++)
-        sigaddset(&set, forwarded[i]);
+        if (sigaction(forwarded[i], NULL, &starters) == 0 && starters.sa_handler != SIG_IGN)
+            sigaddset(&set, forwarded[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
     g_unix_fd_add(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), G_IO_IN, on_signal, attach);
 }
