@@ -43,6 +43,18 @@ static GBytes *strip_returns(GBytes *script, GPtrArray *notes)
     return g_bytes_new_take(text, kept);
 }
 
+/* No interpreter reads on behind a NUL, and each does something else there. A program is run by a
+ * script of one line. */
+static bool check_text(GBytes *script, const char *what, GError **error)
+{
+    gsize size;
+    const char *data = g_bytes_get_data(script, &size);
+    const char *nul = memchr(data, '\0', size);
+    return !nul || vt_error_set(error, VT_ERROR_USER,
+                                "%s is no text: byte %" G_GSIZE_FORMAT " of it is NUL", what,
+                                (gsize)(nul - data) + 1);
+}
+
 GBytes *vt_script_load(const char *path, int stdin_fd, GPtrArray *notes, GError **error)
 {
     vt_autofd file = path ? open_script(path, error) : -1;
@@ -57,5 +69,7 @@ GBytes *vt_script_load(const char *path, int stdin_fd, GPtrArray *notes, GError 
         vt_error_set(error, VT_ERROR_USER, "%s is empty", what);
         return NULL;
     }
+    if (!check_text(script, what, error))
+        return NULL;
     return strip_returns(script, notes);
 }

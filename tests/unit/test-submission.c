@@ -52,6 +52,7 @@ static void set_up(void)
     write_file("job.sh", "#!/bin/sh\necho\n", 0644);
     write_file("empty", "", 0644);
     write_file("file", "x", 0644);
+    g_assert_true(g_file_set_contents("nul", "#!/bin/sh\ne\0x", 13, NULL));
     conf = g_strdup_printf("GUEST_KERNEL=%s/guest\n", top);
 }
 
@@ -252,6 +253,7 @@ static const Wrong wrong[] = {
     {{"out"}, NULL, NULL, "script 'out' is not a regular file"},
     {{"empty"}, NULL, NULL, "script 'empty' is empty"},
     {{NULL}, "", NULL, "script on standard input is empty"},
+    {{"nul"}, NULL, NULL, "script 'nul' is no text: byte 12 of it is NUL"},
     {{"job.sh", "argument"},
      NULL,
      NULL,
