@@ -39,6 +39,28 @@ static bool is_local(const char *name)
            strcmp(name, "PWD") == 0 || strcmp(name, "OLDPWD") == 0;
 }
 
+static bool is_in(const char *path, const char *folder)
+{
+    gsize length = strlen(folder);
+    return g_str_has_prefix(path, folder) && (path[length] == '\0' || path[length] == '/');
+}
+
+/* A TMPDIR that is below one of the guest's own file systems and is not shared is not there: programs
+ * do better without it. */
+static bool is_absent(const VtJob *job, const char *name, const char *value)
+{
+    static const char *const own[] = {"/tmp/", "/var/tmp/", "/run/", "/dev/shm/", NULL};
+    if (strcmp(name, "TMPDIR") != 0)
+        return false;
+    bool is_own = false;
+    for (const char *const *folder = own; *folder; folder++)
+        is_own = is_own || g_str_has_prefix(value, *folder);
+    bool is_shared = is_in(value, job->submit_dir) || is_in(value, job->owner.home);
+    for (char **mount = job->mounts; !is_shared && mount && *mount; mount++)
+        is_shared = is_in(value, *mount);
+    return is_own && !is_shared;
+}
+
 static const char *const login_names[] = {"HOME", "LOGNAME", "USER", "SHELL", NULL};
 
 static void add_login(GHashTable *table, const VtJob *job)
@@ -59,6 +81,7 @@ static void add_submitted(GHashTable *table, const VtEnvironmentSource *source, 
             continue;
         g_autofree char *name = g_strndup(*entry, (gsize)(equals - *entry));
         bool wanted = is_locale(name) || (source->is_all_exported && !is_local(name) &&
+                                          !is_absent(source->job, name, equals + 1) &&
                                           !g_strv_contains(login_names, name));
         if (wanted && strlen(*entry) > WIRE_WORD_MAX)
             g_ptr_array_add(notes,

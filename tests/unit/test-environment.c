@@ -31,6 +31,7 @@ static VtJob job = {
               .shell = (char *)"/bin/bash"},
     .vcpus = 3,
     .walltime_s = 60,
+    .submit_dir = (char *)"/scratch/run",
 };
 
 static GStrv make(bool all, char *const *variables, GPtrArray *notes, GError **error)
@@ -118,6 +119,38 @@ static void test_all(void)
     g_assert_cmpstr(get(environment, "HOME"), ==, "/home/ann");
 }
 
+/* -V leaves a TMPDIR out that the guest has not. */
+static void test_temporary(void)
+{
+    static const struct {
+        const char *value;
+        bool kept;
+    } rows[] = {
+        {"/tmp/mine", false},      {"/tmp", true},           {"/var/tmp/x/y", false},
+        {"/run/user/1000", false}, {"/dev/shm/x", false},    {"/tmp/work/t", true},
+        {"/tmp/work", true},       {"/tmp/workshop", false}, {"/tmp/mount/t", true},
+        {"/home/ann/tmp", true},   {"/scratch/tmp", true},   {"relative", true},
+    };
+    static char *mounts[] = {(char *)"/data", (char *)"/tmp/mount", NULL};
+    VtJob with_shares = job;
+    with_shares.submit_dir = (char *)"/tmp/work";
+    with_shares.mounts = mounts;
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *entry = g_strconcat("TMPDIR=", rows[i].value, NULL);
+        char *submitted[] = {entry, (char *)"TMP=/tmp/mine", NULL};
+        char *named[] = {(char *)"TMPDIR", NULL};
+        g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
+        VtEnvironmentSource source = {&with_shares, submitted, "/tmp/work", true, NULL};
+        g_auto(GStrv) all = vt_environment_new(&source, notes, NULL);
+        source.variables = named;
+        g_auto(GStrv) asked = vt_environment_new(&source, notes, NULL);
+        g_test_message("%s", rows[i].value);
+        g_assert_cmpstr(get(all, "TMPDIR"), ==, rows[i].kept ? rows[i].value : NULL);
+        g_assert_cmpstr(get(all, "TMP"), ==, "/tmp/mine");
+        g_assert_cmpstr(get(asked, "TMPDIR"), ==, rows[i].value);
+    }
+}
+
 static void check_refused(char *variable)
 {
     char *variables[] = {variable, NULL};
@@ -160,6 +193,7 @@ int main(int argc, char **argv)
     g_test_add_func("/environment/plain", test_plain);
     g_test_add_func("/environment/variables", test_variables);
     g_test_add_func("/environment/all", test_all);
+    g_test_add_func("/environment/temporary", test_temporary);
     g_test_add_func("/environment/wrong", test_wrong);
     g_test_add_func("/environment/too-much", test_too_much);
     return g_test_run();
