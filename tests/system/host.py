@@ -171,11 +171,15 @@ TESTS = (kernel_and_name, identity, software, streams_by_name, another_interpret
          root_is_read_only, kernels_own, shadow, changes_on_the_host, further_mounts)
 
 
-def run(user=None):
+ALONE = (nothing_stays,)
+
+
+def use(site):
     global SITE
-    with Site(user=user) as SITE:
-        run_tests(TESTS, alone=(nothing_stays,))
+    SITE = site
 
 
 if __name__ == "__main__":
-    run()
+    with Site() as site:
+        use(site)
+        run_tests(TESTS, alone=ALONE)
