@@ -214,12 +214,17 @@ TESTS = (the_images_own_system, programs_run, users_are_both, root_is_roots, own
          scratch_is_limited, the_disk_is_full, system_init, refused, a_pool_that_others_may_write)
 
 
-def run(user=None):
+ALONE = (two_at_once, system_init_signals, nothing_stays)
+
+
+def use(site):
+    """Runs the tests at this site."""
     global SITE
-    with Site(user=user) as SITE:
-        host.SITE = SITE
-        run_tests(TESTS, alone=(two_at_once, system_init_signals, nothing_stays))
+    SITE = site
+    host.use(site)
 
 
 if __name__ == "__main__":
-    run()
+    with Site() as here:
+        use(here)
+        run_tests(TESTS, alone=ALONE)
