@@ -79,7 +79,7 @@ static void place_init(Place *place)
     vt_autofd disk = create(place, "up/pool/" DISK, 0);
     vt_qcow2_make(disk, VT_GIB, &error);
     g_assert_no_error(error);
-    vt_autofd raw = create(place, "up/pool/" RAW, VT_MIB);
+    close(create(place, "up/pool/" RAW, VT_MIB));
     put(place, "up/pool/" KERNEL, "kernel");
     put(place, "up/pool/" INITRAMFS, "initramfs");
     put(place, "up/pool/demo.json", DEMO);

@@ -144,7 +144,7 @@ static void test_missing(void)
 static void test_file(void)
 {
     mount_place("tmpfs", "size=128M");
-    vt_autofd fd = open(PLACE "/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    close(open(PLACE "/file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     assert_refused(PLACE "/file", "Not a directory");
 }
 
