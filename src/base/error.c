@@ -4,7 +4,10 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(vt - error - quark, vt_error)
+GQuark vt_error_quark(void)
+{
+    return g_quark_from_static_string("vt-error");
+}
 
 int vt_error_exit_status(const GError *error)
 {
