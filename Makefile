@@ -12,7 +12,7 @@ SANITIZED := -Db_sanitize=address,undefined -Db_lundef=false
 # In CI both compilers build everything with warnings as errors, each in a tree of its own.
 STRICT := $(if $(filter true,$(CI)),build-gcc build-clang)
 
-.PHONY: all run check bench packages guest format clean help
+.PHONY: all run check bench packages guest image format clean help
 .NOTPARALLEL:
 # Silent when there is nothing to do, so that `make run` shows the job and nothing else.
 all: $(BUILD)/build.ninja
@@ -25,7 +25,7 @@ run: guest
 
 ## make check    run all tests; the last line is `N passed, N failed`
 check: LISTS := build run test $(if $(STRICT),ci)
-check: guest build-asan/build.ninja $(STRICT:=/build.ninja)
+check: image build-asan/build.ninja $(STRICT:=/build.ninja)
 	@tools/run-tests $(addprefix compile:,$(STRICT) build-asan) $(BUILD):$(SUITES) build-asan:unit,fuzz,guest
 
 ## make bench    measure: ratios of one run, kept as JSON
@@ -50,6 +50,11 @@ packages:
 ## make guest    the guest's kernel and initramfs, in the user's cache: what run and check begin with
 guest: packages all
 	@tools/guest-kernel --agent $(BUILD)/bin/vtorque-agent
+
+## make image    the demo image, Debian 12, in the user's cache: what check begins with; minutes, once
+image: LISTS += image
+image: guest
+	@tools/guest-image --agent $(BUILD)/bin/vtorque-agent
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null || { echo "meson is missing: tools/install-packages build"; exit 1; }

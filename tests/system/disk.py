@@ -64,6 +64,14 @@ def root_is_roots():
     equal(lines[3:], ["read", "wrote", "tmp"] if SITE.user.uid == 0 else ["tmp"])
 
 
+def nothing_is_the_same_in_two():
+    """the image has no machine-id, no host keys, no password, and nothing of the machine that made it"""
+    result = disk("cat /etc/machine-id; ls /etc/ssh/ssh_host_* /etc/apt/apt.conf.d/*mmdebstrap /var/lib/dbus/machine-id 2>/dev/null; "
+                  "getent passwd root | cut -d: -f2; find /etc /usr /var -xdev -type f -perm -2; "
+                  "find / -xdev -nouser -o -xdev -nogroup; echo end")
+    equal((result.status, result.out.decode().split()), (0, ["x", "end"]), result)
+
+
 def owners_files_in_a_disk():
     """home and submit directory are the host's"""
     result = disk("echo made > here; cat here; df . | tail -1 | cut -d' ' -f1")
@@ -210,7 +218,7 @@ def nothing_stays():
     inventory.check()
 
 
-TESTS = (the_images_own_system, programs_run, users_are_both, root_is_roots, owners_files_in_a_disk, nothing_is_kept, scratch_in_a_directory,
+TESTS = (the_images_own_system, programs_run, users_are_both, root_is_roots, nothing_is_the_same_in_two, owners_files_in_a_disk, nothing_is_kept, scratch_in_a_directory,
          scratch_is_limited, the_disk_is_full, system_init, refused, a_pool_that_others_may_write)
 
 
