@@ -329,9 +329,10 @@ row(LOW, "function", "a function that bash exported with -V", "greet", lambda gu
 row(PLAIN, "tty", "tty: no stream is a terminal", "tty; for fd in 0 1 2; do test -t $fd; echo $?; done")
 row(PLAIN, "terminal", "/dev/tty: there is no controlling terminal", "(: < /dev/tty) 2>&1 | sed 's/.*: //'; ps -o tty=,tpgid= -p $$")
 row(PLAIN, "descriptors", "descriptors: 0, 1, 2 and no other", "ls /proc/self/fd; ls /proc/$$/fd | grep -v 255")
-row(PLAIN, "kinds", "descriptors: 0, 1 and 2 are pipes of 64 KiB that can be opened by name",
-    "for fd in 0 1 2; do readlink /proc/$$/fd/$fd | sed 's/[0-9]*//g'; done; "
-    "python3 -c 'import fcntl; print([fcntl.fcntl(n, 1032) for n in (0, 1)])'; cat /dev/stdin; echo through a name > /dev/stdout; echo err > /dev/stderr")
+row(PLAIN, "kinds", "descriptors: 0, 1 and 2 are pipes of 64 KiB that their owner can open by name",
+    "for fd in 0 1 2; do readlink /proc/$$/fd/$fd | sed 's/[0-9]*//g'; done; python3 -c 'import fcntl; print([fcntl.fcntl(n, 1032) for n in (0, 1)])'; "
+    "cat /dev/stdin; echo through a name > /dev/stdout; echo err > /dev/stderr",
+    is_set("pipe:[]\n" * 3 + "[65536, 65536]\nthrough a name\nerr\n"))
 row(PLAIN, "signals", "signals: none ignored, blocked, pending or caught", "grep -E '^(Sig(Pnd|Blk|Ign|Cgt)|ShdPnd)' /proc/self/status | cat; cat /proc/self/status | grep ^Sig[BIC]",
     lambda guest, host: equal((guest.split("\n")[-3:], set(re.findall(r"Sig(?:Blk|Ign):\t(\w+)", guest))), (host.split("\n")[-3:], {"0" * 16})))
 row(PLAIN, "traps", "signals: a shell's list of ignored ones is empty", "trap; bash -c trap; sh -c trap")
