@@ -83,11 +83,17 @@ static char *hear(Talk *talk, guint lines)
     GString *heard = g_string_new(NULL);
 
     while (lines > 0) {
-        char c;
-        while (recv(talk->peer, &c, 1, MSG_DONTWAIT) != 1)
+        char bytes[65536];
+        ssize_t n = recv(talk->peer, bytes, sizeof bytes, MSG_DONTWAIT | MSG_PEEK);
+        if (n <= 0) {
             g_main_context_iteration(NULL, FALSE);
-        g_string_append_c(heard, c);
-        lines -= c == '\n';
+            continue;
+        }
+        /* What stands behind the line stays in the socket. */
+        const char *end = memchr(bytes, '\n', (gsize)n);
+        n = recv(talk->peer, bytes, end ? (gsize)(end - bytes) + 1 : (gsize)n, 0);
+        g_string_append_len(heard, bytes, n);
+        lines -= end != NULL;
     }
     return g_string_free(heard, FALSE);
 }
