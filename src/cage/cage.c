@@ -69,6 +69,15 @@ void vt_cage_device(VtCage *cage, const char *path)
     add(cage, path, path)->device = true;
 }
 
+void vt_cage_device_for(VtCage *cage, const char *path, uid_t uid, gid_t gid)
+{
+    VtBind *bind = add(cage, path, path);
+    bind->device = true;
+    bind->own = geteuid() == 0;
+    bind->uid = uid;
+    bind->gid = gid;
+}
+
 bool vt_cage_detach_mounts(GError **error)
 {
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
@@ -128,6 +137,25 @@ static bool make_target(const char *target, bool directory, GError **error)
     return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make '%s'", target);
 }
 
+/* A node of its own for the device `st`; false where none may be made. */
+static bool make_node(const char *target, const struct stat *st)
+{
+    g_autofree char *parent = g_path_get_dirname(target);
+    return g_mkdir_with_parents(parent, 0755) == 0 &&
+           mknod(target, S_IFCHR | 0600, st->st_rdev) == 0;
+}
+
+/* Binds the node over itself: that mount may have a device, the root's may not. */
+static bool hand_over_node(const VtBind *bind, const char *target, GError **error)
+{
+    if (chown(target, bind->uid, bind->gid) == 0 &&
+        mount(target, target, NULL, MS_BIND, NULL) == 0 &&
+        mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NOEXEC, NULL) == 0)
+        return true;
+    return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot hand over the device '%s'",
+                              bind->source);
+}
+
 /* Shows the source `fd` below ROOT_PLACE. */
 static bool show(const VtBind *bind, int fd, GError **error)
 {
@@ -146,6 +174,8 @@ static bool show(const VtBind *bind, int fd, GError **error)
                                       bind->source);
         return true;
     }
+    if (bind->own && make_node(target, &st))
+        return hand_over_node(bind, target, error);
     if (!make_target(target, S_ISDIR(st.st_mode), error))
         return false;
     if (mount(source, target, NULL, MS_BIND, NULL) == 0)

@@ -22,6 +22,9 @@ typedef struct {
     char *target;  /* absolute, inside the cage */
     bool optional; /* left out where the host has none */
     bool device;   /* a device node: stays one, and writable */
+    bool own;      /* of root's cage: a node of its own, for `uid` and `gid` alone */
+    uid_t uid;
+    gid_t gid;
 } VtBind;
 
 typedef struct {
@@ -36,6 +39,10 @@ void vt_cage_bind(VtCage *cage, const char *source, const char *target);
 /* The same, left out where the host has no `source`; a symbolic link is copied as one. */
 void vt_cage_bind_optional(VtCage *cage, const char *path);
 void vt_cage_device(VtCage *cage, const char *path);
+/* The same for a device that not everybody may open. Where the process is root, which may open it
+ * but is to become `uid` and `gid`, the cage gets a node of its own that is theirs (0600); the
+ * host's keeps its owner and mode. Else, and where a container makes no nodes, the host's is shown. */
+void vt_cage_device_for(VtCage *cage, const char *path, uid_t uid, gid_t gid);
 
 /* Makes this mount namespace's changes invisible outside, and outside's changes harmless inside. */
 bool vt_cage_detach_mounts(GError **error);

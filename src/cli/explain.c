@@ -73,6 +73,8 @@ char *vt_submission_explain(const VtSubmission *submission)
     add(text, "name", "%s", job->name);
     add_owner(text, &job->owner);
     add_shape(text, &submission->shape);
+    add(text, "accel", "%s (%s)", vt_choice_word(&vt_accel_choice, job->accel),
+        submission->accel_origin);
     if (job->walltime_s > 0)
         add(text, "walltime", "%u s, then TERM and after %u s KILL", job->walltime_s,
             job->kill_grace_s);

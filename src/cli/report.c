@@ -57,8 +57,8 @@ bool vt_report_write(const char *path, const VtJob *job, const VtResult *result,
     bool counts = script_counts(result);
     g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
     json_t *report = json_pack(
-        "{s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",
-        job->id, "outcome",
+        "{s:i, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",
+        job->id, "accel", vt_choice_word(&vt_accel_choice, job->accel), "outcome",
         counts                ? reason
         : result->interrupted ? "interrupted"
                               : "failed",

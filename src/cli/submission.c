@@ -23,8 +23,10 @@
 #include "base/size.h"
 #include "batch/batch.h"
 #include "batch/local.h"
+#include "cli/accel.h"
 #include "cli/output.h"
 #include "cli/script.h"
+#include "ctl/folder.h"
 #include "image/pool.h"
 #include "job/environment.h"
 #include "job/owner.h"
@@ -410,6 +412,20 @@ static bool find_outputs(Draft *draft, GError **error)
     return true;
 }
 
+/* Last: it is the one step that takes time. */
+static bool choose_accel(Draft *draft, GError **error)
+{
+    VtSubmission *submission = draft->submission;
+    const char *origin = vt_settings_get_origin(draft->settings, VT_SETTING_ACCEL);
+    bool is_auto =
+        vt_settings_get_number(draft->settings, VT_SETTING_ACCEL) == (guint64)VT_ACCEL_AUTO;
+    char root[PATH_MAX];
+    bool has_root = ctl_root_path(root, sizeof root) == 0;
+    submission->accel_origin = g_strconcat(is_auto ? "auto, " : "", origin, NULL);
+    return vt_accel_choose(draft->settings, &vt_probe_kernel, has_root ? root : NULL,
+                           &draft->job->accel, submission->warnings, error);
+}
+
 /* What the engine will check again: a value that it would refuse is refused here. */
 static bool check_document(Draft *draft, GError **error)
 {
@@ -421,9 +437,9 @@ static bool check_document(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,     load_script,      load_directives, check_host,    load_owner,     name_job,
-    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,     find_kernel,
-    load_command,    load_environment, load_limits,     find_outputs,  check_document,
+    check_local,     load_script,      load_directives, check_host,    load_owner,   name_job,
+    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,
+    load_command,    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
 };
 
 static void take_warnings(VtSubmission *submission, const VtSettings *settings)
@@ -457,6 +473,7 @@ void vt_submission_free(VtSubmission *submission)
     vt_job_free(submission->job);
     vt_shape_clear(&submission->shape);
     vt_record_free(submission->record);
+    g_free(submission->accel_origin);
     g_free(submission->kernel_file);
     g_free(submission->cwd);
     vt_login_clear(&submission->command);

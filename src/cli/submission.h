@@ -2,8 +2,8 @@
 /*
  * cli/submission.h - everything about a local job before it starts: read, decided and checked.
  *
- * Nothing is created and nothing is started here; what a user or site did wrong is found before
- * anything is.
+ * Nothing of the job is created or started here; what a user or site did wrong is found before
+ * anything is. KVM is tried where ACCEL says so (cli/accel.h).
  *
  * Runs as: the user. Reads from: the user, the site's settings. Trusts: the site's settings.
  */
@@ -29,9 +29,10 @@ typedef enum {
 
 typedef struct {
     VtJob *job;
-    VtShape shape;     /* what `job` has of it, with where each value came from */
-    VtRecord *record;  /* of the image; NULL for those without a disk */
-    char *kernel_file; /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
+    VtShape shape;      /* what `job` has of it, with where each value came from */
+    VtRecord *record;   /* of the image; NULL for those without a disk */
+    char *accel_origin; /* where ACCEL, which decided on job->accel, came from */
+    char *kernel_file;  /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
 
     /* The opening of the run connection (ctl/run.h). */
     char *cwd; /* absolute; below the submit directory, the home or one of job->mounts */

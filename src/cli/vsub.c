@@ -117,8 +117,11 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     vt_attach(&attachment, vt_fd_steal(&launch.run), &result);
     vt_launch_finish(&launch);
     print_outcome(&result);
-    if (submission->is_verbose)
+    if (submission->is_verbose) {
+        g_printerr("vsub: %-9s %s\n", "accel",
+                   vt_choice_word(&vt_accel_choice, submission->job->accel));
         vt_report_print_phases(&result);
+    }
     int status = vt_report_status(&result);
     if (submission->report_path &&
         !vt_report_write(submission->report_path, submission->job, &result, error))

@@ -27,6 +27,7 @@
 #include "image/scratch.h"
 #include "job/owner.h"
 #include "vm/command.h"
+#include "vm/probe.h"
 
 /* What QEMU is made of, on Debian and its relatives, and on those with /usr/lib64. */
 static const char *const qemu_runtime[] = {
@@ -134,6 +135,8 @@ static bool enter_cage(VtEngine *engine, GError **error)
     vt_cage_bind(cage, engine->plan->kernel, VT_CAGE_KERNEL);
     vt_cage_bind(cage, engine->plan->initrd, VT_CAGE_INITRD);
     vt_cage_device(cage, "/dev/null");
+    if (engine->plan->accel == VT_ACCEL_KVM)
+        vt_cage_device_for(cage, VT_KVM_DEVICE, engine->plan->cage_uid, engine->plan->cage_gid);
     return vt_cage_enter(cage, error);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,6 +115,23 @@ static gboolean check_state(void)
     return ok;
 }
 
+/* Of a device that is root's alone on the host. */
+static gboolean check_device(const char *device)
+{
+    vt_autofd fd = open(device, O_RDWR | O_CLOEXEC);
+    int open_err = errno;
+    char byte = 'x';
+    struct stat st;
+    gboolean ok = fd >= 0 && read(fd, &byte, 1) == 1 && byte == '\0' && fstat(fd, &st) == 0;
+    if (!ok)
+        printf("# the device for us: %s\n", g_strerror(open_err));
+    else if (getuid() == CAGE_ID && (st.st_uid != CAGE_ID || (st.st_mode & 0777) != 0600)) {
+        printf("# the device is not ours alone: uid %u, mode %o\n", st.st_uid, st.st_mode & 0777);
+        ok = FALSE;
+    }
+    return ok;
+}
+
 static void map_own_ids(uid_t uid, gid_t gid)
 {
     g_autofree char *uids = g_strdup_printf("%u %u 1\n", uid, uid);
@@ -129,7 +147,7 @@ static void map_own_ids(uid_t uid, gid_t gid)
 }
 
 /* The child. */
-static void live_in_cage(const char *folder)
+static void live_in_cage(const char *folder, const char *device)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VtCage) cage = vt_cage_new();
@@ -141,6 +159,7 @@ static void live_in_cage(const char *folder)
     vt_cage_bind(cage, folder, "/shown");
     vt_cage_bind_optional(cage, "/nonexistent");
     vt_cage_device(cage, "/dev/null");
+    vt_cage_device_for(cage, device, CAGE_ID, CAGE_ID);
     g_assert_true(vt_cage_detach_mounts(&error));
     if (!vt_cage_enter(cage, &error) || !vt_cage_drop(CAGE_ID, CAGE_ID, &error)) {
         printf("# %s\n", error->message);
@@ -148,6 +167,7 @@ static void live_in_cage(const char *folder)
         _exit(1);
     }
     gboolean ok = check_state();
+    ok = check_device(device) && ok;
     ok = check_attempts() && ok;
     fflush(stdout);
     _exit(ok ? 0 : 1);
@@ -157,6 +177,8 @@ static void test_cage(void)
 {
     g_autofree char *folder = g_dir_make_tmp("vtorque-cage-XXXXXX", NULL);
     g_autofree char *file = g_build_filename(folder, "file", NULL);
+    g_autofree char *node = g_build_filename(folder, "node", NULL);
+    gboolean has_node = mknod(node, S_IFCHR | 0600, makedev(1, 5)) == 0; /* zero; root's alone */
     int status;
     g_assert_true(g_file_set_contents(file, "x", 1, NULL));
     g_assert_cmpint(chmod(folder, 0755), ==, 0);
@@ -165,8 +187,12 @@ static void test_cage(void)
     pid_t pid = fork();
     g_assert_cmpint(pid, >=, 0);
     if (pid == 0)
-        live_in_cage(folder);
+        live_in_cage(folder, has_node ? node : "/dev/zero");
     g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    struct stat st;
+    if (has_node)
+        g_assert_true(stat(node, &st) == 0 && st.st_uid == 0 && (st.st_mode & 0777) == 0600);
+    unlink(node);
     unlink(file);
     rmdir(folder);
     g_assert_cmphex(status, ==, 0);
