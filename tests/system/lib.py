@@ -148,8 +148,10 @@ class Site:
         self.work = self.make_folder("work")
         with open(f"{self.folder}/etc/vtorque.conf", "w") as file:
             file.write(f"GUEST_KERNEL={self.guest}\n")
-            file.write("" if "VM_IMG_DIR=" in conf else f"VM_IMG_DIR={self.folder}/images\n")
             file.write(f"{conf}\n")
+            file.write("" if "VM_IMG_DIR=" in conf else f"VM_IMG_DIR={self.folder}/images\n")
+            # Emulated: with KVM or without, and what is said of it, is accel.py's.
+            file.write("" if "ACCEL=" in conf else "ACCEL=tcg\n")
 
     def __enter__(self):
         return self
