@@ -227,6 +227,8 @@ static void take_text(Attach *attach, const WireHeader *header, const guint8 *pa
     WireReader reader = wire_reader(payload, header->length);
     wire_get_string(&reader, text, sizeof text);
     g_autofree char *shown = make_printable(text);
+    if (header->type == CTL_NOTE && header->aux == CTL_NOTE_VERBOSE && !attach->what->verbose)
+        return;
     if (header->type == CTL_NOTE) {
         clear_progress(attach);
         g_printerr("vsub: note: %s\n", shown);

@@ -28,6 +28,7 @@ typedef struct {
     int input;     /* -1: none */
     int output;    /* WIRE_STDOUT */
     int errors;    /* WIRE_STDERR */
+    bool verbose;  /* notes of CTL_NOTE_VERBOSE are printed */
     bool progress; /* a line about the boot on the terminal, while nothing else is printed */
 } VtAttachment;
 

@@ -112,6 +112,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .input = submission->is_stdin_script ? -1 : STDIN_FILENO,
         .output = output,
         .errors = errors,
+        .verbose = submission->is_verbose,
         .progress = isatty(STDERR_FILENO),
     };
     vt_attach(&attachment, vt_fd_steal(&launch.run), &result);

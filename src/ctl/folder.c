@@ -14,11 +14,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl/auto.h"
 
 #define ENGINE_WAIT_MS 30000 /* for a killed keeper's engine to free its memory */
+#define LEAF_TRIES 2000 /* of 1 ms: a dead process leaves its cgroup a moment after it is seen */
 
 int ctl_root_path(char *path, size_t size)
 {
@@ -152,6 +154,12 @@ static int wait_for_engine(int dir)
     return n > 0 ? 0 : n == 0 ? -EBUSY : -errno;
 }
 
+static void remove_leaf(const char *path)
+{
+    for (int tries = 0; rmdir(path) < 0 && errno == EBUSY && tries < LEAF_TRIES; tries++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
 /* The keeper of this folder wrote its leaves' paths, one a line; all end in the same name of
  * ours. */
 static void remove_leaves(int dir)
@@ -163,13 +171,13 @@ static void remove_leaves(int dir)
     for (char *path; (path = strsep(&rest, "\n")) != NULL;)
         if (strncmp(path, "/sys/fs/cgroup/", 15) == 0 && strstr(path, "/vtorque-") &&
             !strstr(path, "/../"))
-            rmdir(path);
+            remove_leaf(path);
 }
 
 static void empty(int dir)
 {
-    static const char *const files[] = {"control", "engine", ".engine", "job",
-                                        ".job",    "leaf",   ".leaf"};
+    static const char *const files[] = {"control", "engine", ".engine", "job",    ".job",
+                                        "leaf",    ".leaf",  "limits",  ".limits"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         unlinkat(dir, files[i], 0);
 }

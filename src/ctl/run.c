@@ -25,6 +25,7 @@ static const char *const reasons[CTL_REASONS] = {
     [CTL_REASON_START] = "start",
     [CTL_REASON_HOST] = "host",
     [CTL_REASON_INTERNAL] = "internal",
+    [CTL_REASON_MEMORY] = "memory",
 };
 
 const char *ctl_phase_name(unsigned phase)

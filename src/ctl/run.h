@@ -23,8 +23,9 @@
     (256 * 1024) /* bytes of stdout, and of stderr, that each hop holds at most (plus the tail) */
 
 typedef enum {
-    CTL_PHASE = 128,  /* aux = CtlPhase; u64 CLOCK_MONOTONIC in microseconds: it was reached then */
-    CTL_NOTE = 129,   /* string: something that the owner should know, for their stderr */
+    CTL_PHASE = 128, /* aux = CtlPhase; u64 CLOCK_MONOTONIC in microseconds: it was reached then */
+    /* Aux = CtlNote; string: something that the owner should know, for their stderr */
+    CTL_NOTE = 129,
     CTL_SCRIPT = 130, /* bytes: appended to the script */
     CTL_END = 131,    /* aux = CtlEnd: end the job */
     /* Aux = CtlReason; string: a message of one or more lines. Empty for CTL_REASON_DONE */
@@ -44,6 +45,11 @@ typedef enum {
     CTL_PHASE_ENDING,   /* the script has ended, or must */
     CTL_PHASES
 } CtlPhase;
+
+typedef enum {
+    CTL_NOTE_ALWAYS = 0,
+    CTL_NOTE_VERBOSE = 1, /* for who asked to be told more (vsub --verbose) */
+} CtlNote;
 
 typedef enum {
     CTL_END_TERM = 0, /* TERM, the grace, KILL */
@@ -66,6 +72,7 @@ typedef enum {
     CTL_REASON_START,          /* the script could not be started in the guest */
     CTL_REASON_HOST,           /* this machine refused something before the guest started */
     CTL_REASON_INTERNAL,
+    CTL_REASON_MEMORY, /* the job took more memory than it may, or the machine has none left */
     CTL_REASONS
 } CtlReason;
 
