@@ -153,6 +153,7 @@ static void plan_kernel(VtPlan *plan, const VtJob *job, const char *kernel_file,
 VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record)
 {
     VtPlan *plan = g_new0(VtPlan, 1);
+    const VtMemoryShape shape = vt_memory_shape(job);
 
     plan->slot = slot;
     plan->vm_name = plan_vm_name(job->host, slot);
@@ -160,6 +161,8 @@ VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const
     plan->cage_gid = VT_UID_BASE + slot;
     plan->ram_mib = job->ram_mib;
     plan->vcpus = job->vcpus;
+    plan->memory = vt_memory_of(&shape);
+    plan->tasks = vt_memory_tasks(&shape);
     plan->boot_timeout_s = job->boot_timeout_s;
     plan->kind = VT_GUEST_OWNERS;
     plan->init = job->init;
@@ -197,6 +200,21 @@ static void explain_disk(GString *out, const VtPlan *plan)
     g_string_append_printf(out, "init: %s\n", vt_choice_word(&vt_init_choice, plan->init));
 }
 
+static void explain_memory(GString *out, const VtPlan *plan)
+{
+    const VtMemory *memory = &plan->memory;
+
+    g_string_append_printf(out, "memory: %" G_GUINT64_FORMAT " MiB: RAM %u, ", memory->total,
+                           memory->ram);
+    if (memory->scratch > 0)
+        g_string_append_printf(out, "disk %u, ", memory->scratch);
+    g_string_append_printf(out, "QEMU %u, ", memory->qemu);
+    if (memory->translation > 0)
+        g_string_append_printf(out, "translation %u, ", memory->translation);
+    g_string_append_printf(out, "page tables %u, file servers %u, engine %u\ntasks: %u\n",
+                           memory->tables, memory->servers, memory->engine, plan->tasks);
+}
+
 char *vt_plan_explain(const VtPlan *plan)
 {
     GString *out = g_string_new(NULL);
@@ -207,6 +225,7 @@ char *vt_plan_explain(const VtPlan *plan)
                            plan->cage_uid, plan->cage_gid);
     g_string_append_printf(out, "ram: %u MiB\nvcpus: %u\nboot timeout: %u s\n", plan->ram_mib,
                            plan->vcpus, plan->boot_timeout_s);
+    explain_memory(out, plan);
     g_string_append_printf(out, "kernel: %s\ninitramfs: %s\nkernel arguments: %s\n", kernel, initrd,
                            plan->kernel_args);
     g_string_append_printf(out, "accel: %s\nlocks: %s\nfile server: %s\n",

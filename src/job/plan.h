@@ -10,6 +10,7 @@
 #pragma once
 
 #include "job/job.h"
+#include "job/memory.h"
 #include "job/record.h"
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
@@ -58,6 +59,8 @@ typedef struct {
     gid_t cage_gid;
     guint ram_mib;
     guint vcpus;
+    VtMemory memory; /* what the job takes in all */
+    guint tasks;     /* the most processes and threads that it has */
     guint boot_timeout_s;
     char *kernel; /* host path of vmlinux or vmlinuz */
     char *initrd; /* host path */

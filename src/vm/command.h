@@ -2,6 +2,7 @@
 /* vm/command.h - QEMU's command line: a pure function of the plan. */
 #pragma once
 
+#include "job/memory.h"
 #include "job/plan.h"
 
 /* Where the cage shows the guest's kernel and initramfs. */
@@ -10,10 +11,6 @@
 
 /* The virtio-serial port on which the agent speaks. */
 #define VT_AGENT_PORT "org.vtorque.agent"
-
-/* Size of the translation buffer of an emulated guest, in MiB: the part of QEMU's own memory that
- * grows with use. QEMU's default, up to 1 GiB, would not stay inside what a job was given. */
-#define VT_TRANSLATION_MIB 256u
 
 /* Numbers of the descriptors that QEMU is started with; each is one end of a stream socket pair. */
 typedef struct {

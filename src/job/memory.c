@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* job/memory.c - what a job takes of its machine, as a model. */
+#include "job/memory.h"
+
+/* Measured; each is above the greatest value that was seen (bench/memory). */
+#define QEMU_MIB 96u     /* seen: 71 beside a full translation buffer */
+#define VCPU_MIB 2u      /* stacks and state; seen: less than 1 */
+#define SERVER_MIB 64u   /* seen: 1 for the program; the rest is the kernel's, for 35,000 files */
+#define ENGINE_MIB 16u   /* consoles, streams, frames under way; seen: 1 to 4 */
+#define TABLE_SHARE 512u /* 8 bytes for each page of 4096 */
+/* An emulated processor's TLB has up to two entries of some 50 bytes for each page in use: 1/64 of
+ * what a vCPU jumps about in. */
+#define TLB_SHARE 64u
+
+#define TASKS_ENGINE 8u
+#define TASKS_QEMU (4u + 64u)
+#define TASKS_SERVER (16u + 64u)
+
+static guint share_of(guint mib, guint share)
+{
+    return (mib + share - 1) / share;
+}
+
+VtMemoryShape vt_memory_shape(const VtJob *job)
+{
+    return (VtMemoryShape){
+        .ram_mib = job->ram_mib,
+        .vcpus = job->vcpus,
+        .servers = job->image == VT_IMAGE_HOST ? 2 : 1,
+        .is_emulated = job->accel != VT_ACCEL_KVM,
+        .scratch_mib = job->scratch_mib,
+    };
+}
+
+VtMemory vt_memory_of(const VtMemoryShape *shape)
+{
+    VtMemory memory = {
+        .ram = shape->ram_mib,
+        .scratch = shape->is_scratch_ram ? shape->ram_mib : shape->scratch_mib,
+        .tables = share_of(shape->ram_mib, TABLE_SHARE) * (1 + shape->servers),
+        .qemu = QEMU_MIB + VCPU_MIB * shape->vcpus,
+        .servers = SERVER_MIB * shape->servers,
+        .engine = ENGINE_MIB,
+    };
+    if (shape->is_emulated)
+        memory.translation =
+            VT_TRANSLATION_MIB + share_of(shape->ram_mib, TLB_SHARE) * shape->vcpus;
+    memory.total = (guint64)memory.ram + memory.scratch + vt_memory_overhead(&memory);
+    return memory;
+}
+
+guint64 vt_memory_overhead(const VtMemory *memory)
+{
+    return (guint64)memory->tables + memory->qemu + memory->translation + memory->servers +
+           memory->engine;
+}
+
+guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib)
+{
+    VtMemoryShape tried = *shape;
+    guint low = 0, high = VT_RAM_MIB_MAX + 1; /* `low` fits, `high` does not */
+    while (high - low > 1) {
+        tried.ram_mib = low + (high - low) / 2;
+        if (vt_memory_of(&tried).total <= total_mib)
+            low = tried.ram_mib;
+        else
+            high = tried.ram_mib;
+    }
+    return low < VT_RAM_MIB_MIN ? 0 : low;
+}
+
+guint vt_memory_tasks(const VtMemoryShape *shape)
+{
+    return TASKS_ENGINE + TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers;
+}
