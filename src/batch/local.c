@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/size.h"
+#include "batch/cgroup.h"
 
 #define CPUS_MAX 8192 /* kernels are built for at most this many */
 
@@ -35,62 +33,15 @@ static bool read_meminfo(guint64 *memory_mib, GError **error)
     return true;
 }
 
-/* Lowers `memory_mib` to the limit in `file`, if there is one: "max" and v1's huge number are none.
- */
-static void apply_limit(const char *file, guint64 *memory_mib)
-{
-    g_autofree char *text = NULL;
-    guint64 bytes;
-    if (!g_file_get_contents(file, &text, NULL, NULL))
-        return;
-    if (vt_number_parse(g_strstrip(text), &bytes))
-        *memory_mib = MIN(*memory_mib, bytes / VT_MIB);
-}
-
-/* The limits of cgroup `path` below `root` and of all its ancestors: each of them binds. */
-static void apply_limits(const char *root, const char *path, const char *name, guint64 *memory_mib)
-{
-    g_autofree char *folder = g_strdup(path);
-    for (;;) {
-        g_autofree char *file = g_build_filename(root, folder, name, NULL);
-        apply_limit(file, memory_mib);
-        char *slash = strrchr(folder, '/');
-        if (!slash || !*folder)
-            return;
-        *slash = '\0';
-    }
-}
-
-static bool has_controller(const char *controllers, const char *name)
-{
-    g_auto(GStrv) list = g_strsplit(controllers, ",", -1);
-    return g_strv_contains((const char *const *)list, name);
-}
-
-/* Lines of /proc/self/cgroup: "0::PATH" (v2), "N:CONTROLLERS:PATH" (v1). */
-static void apply_cgroups(guint64 *memory_mib)
-{
-    g_autofree char *text = NULL;
-    if (!g_file_get_contents("/proc/self/cgroup", &text, NULL, NULL))
-        return;
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    for (char **line = lines; *line; line++) {
-        g_auto(GStrv) fields = g_strsplit(*line, ":", 3);
-        if (g_strv_length(fields) != 3)
-            continue;
-        if (strcmp(fields[0], "0") == 0 && !*fields[1])
-            apply_limits("/sys/fs/cgroup", fields[2], "memory.max", memory_mib);
-        else if (has_controller(fields[1], "memory"))
-            apply_limits("/sys/fs/cgroup/memory", fields[2], "memory.limit_in_bytes", memory_mib);
-    }
-}
-
 bool vt_host_load(VtHost *host, GError **error)
 {
+    VtCgroup cgroup = vt_cgroup_load("/");
     host->cores = count_cores();
+    host->quota_cores = cgroup.quota_cores;
     if (!read_meminfo(&host->memory_mib, error))
         return false;
-    apply_cgroups(&host->memory_mib);
+    host->is_memory_cgroups = cgroup.memory_mib < host->memory_mib;
+    host->memory_mib = MIN(host->memory_mib, cgroup.memory_mib);
     return true;
 }
 
@@ -111,8 +62,10 @@ static guint allocate_cores(const VtHost *host, const VtLocalRequest *request,
                             const VtSettings *settings, GPtrArray *notes)
 {
     guint64 reserve = vt_settings_get_number(settings, VT_SETTING_HOST_OS_CORE_COUNT);
-    if (request->ppn == 0)
-        return host->cores > reserve ? host->cores - (guint)reserve : 1;
+    if (request->ppn == 0) {
+        guint cores = host->cores > reserve ? host->cores - (guint)reserve : 1;
+        return host->quota_cores > 0 ? MIN(cores, host->quota_cores) : cores;
+    }
     if (request->ppn > host->cores)
         g_ptr_array_add(
             notes, g_strdup_printf("-l nodes=1:ppn=%u is more than the %u cores of this machine",
@@ -130,5 +83,7 @@ VtAllocation vt_local_allocate(const VtHost *host, const VtLocalRequest *request
         .host_memory_mib = host->memory_mib,
         .is_cores_asked = request->ppn > 0,
         .is_memory_asked = request->memory_mib > 0,
+        .is_memory_cgroups = host->is_memory_cgroups,
+        .quota_cores = host->quota_cores,
     };
 }

@@ -16,13 +16,16 @@ typedef struct {
 
 typedef struct {
     guint cores;        /* that this process may run on */
-    guint64 memory_mib; /* of the machine, or of the closest cgroup with a lower limit */
+    guint64 memory_mib; /* of the machine, or the lowest limit of a cgroup */
+    bool is_memory_cgroups;
+    guint quota_cores; /* whose time our cgroups give at most; 0: no limit */
 } VtHost;
 
 /* Looks at this machine. VT_ERROR_HOST if its memory cannot be read. */
 bool vt_host_load(VtHost *host, GError **error);
 
-/* Cores: ppn, else the machine's less HOST_OS_CORE_COUNT, at least one. Memory: mem=, at most the
+/* Cores: ppn, else the machine's less HOST_OS_CORE_COUNT, at least one, at most the cgroup's
+ * quota. Memory: mem=, at most the
  * machine's; else the machine's less HOST_OS_RAM_MB, at least half of it. More than the machine has
  * is told in `notes` (of char *). */
 VtAllocation vt_local_allocate(const VtHost *host, const VtLocalRequest *request,
