@@ -161,6 +161,7 @@ static bool resolve_request(Draft *draft, GError **error)
     if (!vt_host_load(&host, error))
         return false;
     VtAllocation allocation = vt_local_allocate(&host, &asked, draft->settings, submission->notes);
+    allocation.accel = draft->job->accel;
     if (!vt_request_resolve(&options->requests[VT_PLACE_LINE], &options->requests[VT_PLACE_SCRIPT],
                             draft->settings, &allocation, &submission->shape, submission->notes,
                             error))

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/size.h"
+#include "job/memory.h"
 
 #define BOOT_TIMEOUT_MAX 86400u /* s */
 
@@ -195,55 +196,131 @@ static void note(GPtrArray *notes, char *text)
     g_ptr_array_add(notes, text);
 }
 
-/* A built-in default that is cut says nothing: nobody asked for it. */
-static guint fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, GPtrArray *notes)
+/* Local jobs write to memory, unless somebody says otherwise. */
+static VtFsType find_fs_type(const Wanted *fs_type)
 {
-    guint vcpus = (guint)wanted->number;
-    guint limit = MIN(MIN(allocation->cores, allocation->host_cores), VT_VCPUS_MAX);
-    if (!wanted->is_explicit && vcpus > limit) {
-        if (wanted->is_site)
-            note(notes, g_strdup_printf("%s: VCPUS_DEFAULT '%u' cut to %u, the job's cores",
-                                        wanted->origin, vcpus, limit));
-        return limit;
-    }
-    if (vcpus > allocation->host_cores)
-        note(notes, g_strdup_printf("%s: vcpus '%u' is more than the %u cores of this machine: "
-                                    "they will share",
-                                    wanted->origin, vcpus, allocation->host_cores));
-    else if (vcpus > allocation->cores)
-        note(notes, g_strdup_printf("%s: vcpus '%u' is more than the job's %u cores",
-                                    wanted->origin, vcpus, allocation->cores));
-    return vcpus;
+    return fs_type->is_explicit || fs_type->is_site ? (VtFsType)fs_type->number : VT_FS_RAMDISK;
 }
 
-static bool fit_ram(const Wanted *wanted, const VtAllocation *allocation, guint *ram_mib,
-                    GPtrArray *notes, GError **error)
+/* Cores that are not there, or not the job's, would be others'. */
+static bool check_vcpus(const Wanted *wanted, const VtAllocation *allocation, GError **error)
 {
-    guint64 limit =
-        allocation->is_memory_asked ? allocation->memory_mib : allocation->host_memory_mib;
-    if (wanted->is_explicit && wanted->number > limit)
-        return vt_error_set(
-            error, VT_ERROR_USER,
-            "%s: -vm ram '%" G_GUINT64_FORMAT "M': must be at most %" G_GUINT64_FORMAT "M, %s",
-            wanted->origin, wanted->number, limit,
-            allocation->is_memory_asked ? "which -l mem= allows" : "the memory of this machine");
-    *ram_mib = (guint)wanted->number;
-    if (wanted->number <= allocation->memory_mib)
+    guint limit = allocation->is_cores_asked ? MIN(allocation->cores, allocation->host_cores)
+                                             : allocation->host_cores;
+    if (wanted->number <= limit)
         return true;
-    if (wanted->is_explicit) {
-        note(notes, g_strdup_printf("%s: ram '%uM' leaves this machine less than HOST_OS_RAM_MB",
-                                    wanted->origin, *ram_mib));
+    return vt_error_set(error, VT_ERROR_USER,
+                        "%s: -vm vcpus '%" G_GUINT64_FORMAT "': must be at most %u, %s",
+                        wanted->origin, wanted->number, limit,
+                        limit < allocation->host_cores ? "which -l nodes=1:ppn= allows"
+                                                       : "the cores that a job may use here");
+}
+
+/* A built-in default that is cut says nothing: nobody asked for it. */
+static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guint *vcpus,
+                      GPtrArray *notes, GError **error)
+{
+    guint limit = MIN(MIN(allocation->cores, allocation->host_cores), VT_VCPUS_MAX);
+    *vcpus = (guint)wanted->number;
+    if (!wanted->is_explicit && *vcpus > limit) {
+        if (wanted->is_site)
+            note(notes, g_strdup_printf("%s: VCPUS_DEFAULT '%u' cut to %u, the job's cores",
+                                        wanted->origin, *vcpus, limit));
+        *vcpus = limit;
         return true;
     }
-    if (allocation->memory_mib < VT_RAM_MIB_MIN)
+    if (wanted->is_explicit && !check_vcpus(wanted, allocation, error))
+        return false;
+    if (allocation->quota_cores > 0 && *vcpus > allocation->quota_cores)
+        note(notes, g_strdup_printf("%s: vcpus '%u' will share the time of %u cores, which is what "
+                                    "the cgroup gives",
+                                    wanted->origin, *vcpus, allocation->quota_cores));
+    else if (*vcpus > allocation->cores)
+        note(notes, g_strdup_printf("%s: vcpus '%u' leaves this machine less than "
+                                    "HOST_OS_CORE_COUNT",
+                                    wanted->origin, *vcpus));
+    return true;
+}
+
+/* What a job with this much RAM takes in all, as far as it follows from the request. */
+static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtSettings *settings,
+                                 const VtAllocation *allocation, guint vcpus)
+{
+    const Wanted *fs_type = &wanted[VT_REQUEST_FS_TYPE];
+    VtImage image = (VtImage)wanted[VT_REQUEST_IMG].number;
+    bool is_in_memory = image == VT_IMAGE_DISK && find_fs_type(fs_type) == VT_FS_RAMDISK &&
+                        !vt_settings_is_set(settings, VT_SETTING_RAMDISK_DIR);
+    guint ramdisk_mib = (guint)vt_settings_get_number(settings, VT_SETTING_RAMDISK_SIZE);
+    return (VtMemoryShape){
+        .ram_mib = (guint)wanted[VT_REQUEST_RAM].number,
+        .vcpus = vcpus,
+        .servers = image == VT_IMAGE_HOST ? 2 : 1,
+        .is_emulated = allocation->accel != VT_ACCEL_KVM,
+        .scratch_mib = is_in_memory ? ramdisk_mib : 0,
+        .is_scratch_ram = is_in_memory && ramdisk_mib == 0,
+    };
+}
+
+/* What takes the memory that is not RAM. */
+static const char *rest_name(const VtMemoryShape *shape)
+{
+    return shape->is_scratch_ram || shape->scratch_mib > 0 ? "QEMU, file servers and disk"
+                                                           : "QEMU and file servers";
+}
+
+static const char *limit_name(const VtAllocation *allocation)
+{
+    return allocation->is_memory_asked     ? "-l mem= allows"
+           : allocation->is_memory_cgroups ? "the cgroup allows"
+                                           : "this machine has";
+}
+
+/* The RAM that the job's memory has room for, where nobody asked for so much. */
+static bool cut_ram(const Wanted *wanted, const VtMemoryShape *shape,
+                    const VtAllocation *allocation, guint *ram_mib, GPtrArray *notes,
+                    GError **error)
+{
+    VtMemoryShape least = *shape;
+    *ram_mib = vt_memory_largest_ram(shape, allocation->memory_mib);
+    least.ram_mib = VT_RAM_MIB_MIN;
+    if (*ram_mib == 0)
         return vt_error_set(error, VT_ERROR_USER,
                             "the job's memory of %" G_GUINT64_FORMAT
-                            "M is too little for a guest, which needs %uM%s",
-                            allocation->memory_mib, VT_RAM_MIB_MIN,
+                            "M is too little: with the least guest, of %uM, a job takes "
+                            "%" G_GUINT64_FORMAT "M%s",
+                            allocation->memory_mib, VT_RAM_MIB_MIN, vt_memory_of(&least).total,
                             allocation->is_memory_asked ? " (-l mem=)" : "");
-    note(notes, g_strdup_printf("%s: ram cut from %uM to %" G_GUINT64_FORMAT "M, the job's memory",
-                                wanted->origin, *ram_mib, allocation->memory_mib));
-    *ram_mib = (guint)allocation->memory_mib;
+    least.ram_mib = *ram_mib;
+    note(notes, g_strdup_printf("%s: ram cut from %uM to %uM: with %" G_GUINT64_FORMAT
+                                "M for %s that is the job's "
+                                "%" G_GUINT64_FORMAT "M",
+                                wanted->origin, shape->ram_mib, *ram_mib,
+                                vt_memory_of(&least).total - *ram_mib, rest_name(shape),
+                                allocation->memory_mib));
+    return true;
+}
+
+static bool fit_ram(const Wanted *wanted, const VtMemoryShape *shape,
+                    const VtAllocation *allocation, guint *ram_mib, GPtrArray *notes,
+                    GError **error)
+{
+    guint64 total = vt_memory_of(shape).total;
+    guint64 limit =
+        allocation->is_memory_asked ? allocation->memory_mib : allocation->host_memory_mib;
+    *ram_mib = shape->ram_mib;
+    if (total <= allocation->memory_mib)
+        return true;
+    if (!wanted->is_explicit)
+        return cut_ram(wanted, shape, allocation, ram_mib, notes, error);
+    if (total > limit)
+        return vt_error_set(error, VT_ERROR_USER,
+                            "%s: -vm ram '%uM': with %" G_GUINT64_FORMAT
+                            "M for %s the job takes %" G_GUINT64_FORMAT
+                            "M, and %s %" G_GUINT64_FORMAT "M",
+                            wanted->origin, *ram_mib, total - *ram_mib, rest_name(shape), total,
+                            limit_name(allocation), limit);
+    note(notes, g_strdup_printf("%s: ram '%uM' leaves this machine less than HOST_OS_RAM_MB",
+                                wanted->origin, *ram_mib));
     return true;
 }
 
@@ -279,21 +356,23 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
     Wanted wanted[VT_REQUEST_KEYS];
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         wanted[i] = want(option, directive, settings, (VtRequestKey)i);
-    guint ram_mib = 0;
+    guint ram_mib = 0, vcpus = 0;
     if (!check_disk_keys(wanted, error) ||
-        !fit_ram(&wanted[VT_REQUEST_RAM], allocation, &ram_mib, notes, error))
+        !fit_vcpus(&wanted[VT_REQUEST_VCPUS], allocation, &vcpus, notes, error))
         return false;
-    const Wanted *image = &wanted[VT_REQUEST_IMG], *fs_type = &wanted[VT_REQUEST_FS_TYPE];
+    const VtMemoryShape memory = plan_memory(wanted, settings, allocation, vcpus);
+    if (!fit_ram(&wanted[VT_REQUEST_RAM], &memory, allocation, &ram_mib, notes, error))
+        return false;
+    const Wanted *image = &wanted[VT_REQUEST_IMG];
     bool is_disk = image->number == VT_IMAGE_DISK;
     *shape = (VtShape){
         .image = (VtImage)image->number,
         .image_name = is_disk ? g_strdup(image->text) : NULL,
         .ram_mib = ram_mib,
-        .vcpus = fit_vcpus(&wanted[VT_REQUEST_VCPUS], allocation, notes),
+        .vcpus = vcpus,
         .boot_timeout_s = (guint)wanted[VT_REQUEST_BOOT_TIMEOUT].number,
         .arch = (VtArch)wanted[VT_REQUEST_ARCH].number,
-        .fs_type =
-            fs_type->is_explicit || fs_type->is_site ? (VtFsType)fs_type->number : VT_FS_RAMDISK,
+        .fs_type = find_fs_type(&wanted[VT_REQUEST_FS_TYPE]),
         .init = is_disk ? (VtInit)wanted[VT_REQUEST_INIT].number : VT_INIT_AGENT,
         .locks = (VtLocks)wanted[VT_REQUEST_SHARE_LOCKS].number,
     };

@@ -38,7 +38,7 @@ TABLE = (
     ((*TINY, "-l", "nodes=1:ppn=0"), "true", "", "command line: *ppn*0*"),
     ((*TINY, "-l", "mem=lots"), "true", "", "command line: *mem*lots*"),
     ((*TINY, "-l", "gres=x"), "true", "", "command line: *gres*"),
-    ((*TINY, "-l", "mem=200mb", "-vm", "ram=1G"), "true", "", "command line: -vm ram '*': must be at most 200M, which -l mem= allows"),
+    ((*TINY, "-l", "mem=200mb", "-vm", "ram=1G"), "true", "", "command line: -vm ram '1024M': with *M for QEMU and file servers the job takes *M, and -l mem= allows 200M"),
     ((*TINY, "-N", "two words"), "true", "", "command line: -N 'two words'*"),
     ((*TINY, "-j", "xy"), "true", "", "command line: -j 'xy'*"),
     ((*TINY, "-d", "/does/not/exist"), "true", "", "command line: -d '/does/not/exist'*"),

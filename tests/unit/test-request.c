@@ -103,18 +103,42 @@ static const Case cases[] = {
     {"", "", "VCPUS_DEFAULT=6\n", 0, 0, 3, 1024, "x.conf:1: VCPUS_DEFAULT '6' cut to 3*"},
     {"", "", "", 2, 0, 2, 1024, NULL},
     {"", "", "", 6, 0, 4, 1024, NULL},
-    {"vcpus=4", "", "", 2, 0, 4, 1024, "here: vcpus '4' is more than the job's 2 cores"},
-    {"vcpus=5", "", "", 0, 0, 5, 1024, "here: vcpus '5' is more than the 4 cores of this machine*"},
-    {"", "", "", 0, 512, 3, 512, "default: ram cut from 1024M to 512M*"},
-    {"ram=512M", "", "", 0, 512, 3, 512, NULL},
-    {"ram=513M", "", "", 0, 512, 0, 0,
-     "here: -vm ram '513M': must be at most 512M, which -l mem= allows"},
-    {"", "ram=513M", "", 0, 512, 0, 0, "script: -vm ram '513M': must be at most 512M*"},
+    {"vcpus=4", "", "", 2, 0, 0, 0,
+     "here: -vm vcpus '4': must be at most 2, which -l nodes=1:ppn= allows"},
+    {"vcpus=4", "", "", 0, 0, 4, 1024,
+     "here: vcpus '4' leaves this machine less than HOST_OS_CORE_COUNT"},
+    {"vcpus=5", "", "", 0, 0, 0, 0,
+     "here: -vm vcpus '5': must be at most 4, the cores that a job may use here"},
+    {"vcpus=5", "", "", 6, 0, 0, 0,
+     "here: -vm vcpus '5': must be at most 4, the cores that a job may use here"},
+    /* Memory is RAM with what QEMU and the file servers take. */
+    {"img=tiny,vcpus=1", "", "", 0, 1024, 1, 576,
+     "default: ram cut from 1024M to 576M: with 447M for QEMU and file servers that is the job's "
+     "1024M"},
+    {"img=tiny,vcpus=1,ram=576M", "", "", 0, 1024, 1, 576, NULL},
+    {"img=tiny,vcpus=1,ram=577M", "", "", 0, 1024, 0, 0,
+     "here: -vm ram '577M': with 448M for QEMU and file servers the job takes 1025M, and -l mem= "
+     "allows 1024M"},
+    {"img=tiny,vcpus=1", "ram=577M", "", 0, 1024, 0, 0, "script: -vm ram '577M': with 448M *"},
+    {"img=tiny,vcpus=1", "", "", 0, 534, 1, 96, "default: ram cut from 1024M to 96M: *"},
+    {"img=tiny,vcpus=1", "", "", 0, 533, 0, 0,
+     "the job's memory of 533M is too little: with the least guest, of 96M, a job takes 534M (-l "
+     "mem=)"},
+    {"vcpus=4", "", "", 4, 4096, 4, 1024, NULL},
     {"ram=9G", "", "", 0, 0, 0, 0,
-     "here: -vm ram '9216M': must be at most 8192M, the memory of this machine"},
+     "here: -vm ram '9216M': with *M for QEMU and file servers the job takes *M, and this machine "
+     "has 8192M"},
+    {"ram=8000M", "", "", 0, 0, 0, 0, "here: -vm ram '8000M': with *, and this machine has 8192M"},
     {"ram=7G", "", "", 0, 0, 3, 7168,
      "here: ram '7168M' leaves this machine less than HOST_OS_RAM_MB"},
-    {"", "", "RAM_DEFAULT=7G\n", 0, 0, 3, 6144, "x.conf:1: ram cut from 7168M to 6144M*"},
+    {"img=tiny,vcpus=1", "", "RAM_DEFAULT=7G\n", 0, 0, 1, 5600,
+     "x.conf:1: ram cut from 7168M to *M: with *M for QEMU and file servers that is the job's "
+     "6144M"},
+    /* A disk in memory as large as the RAM, of a size of its own, or not in memory. */
+    {"img=debian,vcpus=1", "", "", 0, 1474, 1, 513,
+     "default: ram cut from 1024M to 513M: with 960M for QEMU, file servers and disk *"},
+    {"img=debian,vcpus=1", "", "RAMDISK_SIZE=100M\n", 0, 1474, 1, 921, "default: ram cut *"},
+    {"img=debian,vcpus=1,fs_type=sharedfs", "", "", 0, 1474, 1, 1020, "default: ram cut *"},
     {"img=debian,init=system", "", "", 0, 0, 3, 1024, NULL},
     {"init=system", "img=debian", "", 0, 0, 3, 1024, NULL},
     {"init=system", "", "", 0, 0, 0, 0,
@@ -165,12 +189,59 @@ static void test_resolve(void)
     }
 }
 
+/* What a cgroup gives is named as what it is. */
+static void test_cgroup(void)
+{
+    static const struct {
+        const char *option, *says;
+        VtAccel accel;
+        guint vcpus, ram_mib;
+    } rows[] = {
+        {"vcpus=3",
+         "here: vcpus '3' will share the time of 2 cores, which is what the cgroup gives",
+         VT_ACCEL_TCG, 3, 1024},
+        {"vcpus=2", NULL, VT_ACCEL_TCG, 2, 1024},
+        {"", NULL, VT_ACCEL_TCG, 2, 1024},
+        {"ram=2000M", "here: -vm ram '2000M': with *M, and the cgroup allows 2048M", VT_ACCEL_TCG,
+         0, 0},
+        /* Without emulation there is room for more. */
+        {"img=tiny,vcpus=1,ram=1800M", NULL, VT_ACCEL_KVM, 1, 1800},
+        {"img=tiny,vcpus=1,ram=1800M", "here: -vm ram '1800M': *", VT_ACCEL_TCG, 0, 0},
+    };
+    g_autoptr(VtSettings) settings = vt_settings_parse("", 0, "x.conf", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        VtRequest option = {0}, directive = {0};
+        VtShape shape = {0};
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
+        VtAllocation allocation = {.cores = 2,
+                                   .memory_mib = 2048,
+                                   .host_cores = 4,
+                                   .host_memory_mib = 2048,
+                                   .is_memory_cgroups = true,
+                                   .quota_cores = 2,
+                                   .accel = rows[i].accel};
+        g_test_message("row %zu", i);
+        g_assert_true(!*rows[i].option || vt_request_parse(&option, rows[i].option, "here", NULL));
+        bool ok =
+            vt_request_resolve(&option, &directive, settings, &allocation, &shape, notes, &error);
+        const char *said = ok ? (notes->len ? notes->pdata[0] : NULL) : error->message;
+        g_assert_cmpuint(shape.vcpus, ==, rows[i].vcpus);
+        g_assert_cmpuint(shape.ram_mib, ==, rows[i].ram_mib);
+        g_assert_true(said ? rows[i].says && g_pattern_match_simple(rows[i].says, said)
+                           : !rows[i].says);
+        vt_shape_clear(&shape);
+        vt_request_clear(&option);
+    }
+}
+
 static void test_origins(void)
 {
     static const char site[] = "\nTIMEOUT=7\n";
     VtRequest option = {0}, directive = {0};
     VtShape shape = {0};
-    VtAllocation allocation = {2, 4096, 4, 8192, false, false};
+    VtAllocation allocation = {
+        .cores = 2, .memory_mib = 4096, .host_cores = 4, .host_memory_mib = 8192};
     g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(VtSettings) settings = vt_settings_parse(site, strlen(site), "x.conf", NULL);
     g_assert_true(vt_request_parse(&option, "img=tiny", "command line", NULL));
@@ -194,6 +265,7 @@ int main(int argc, char **argv)
     g_test_add_func("/request/good", test_good);
     g_test_add_func("/request/wrong", test_wrong);
     g_test_add_func("/request/resolve", test_resolve);
+    g_test_add_func("/request/cgroup", test_cgroup);
     g_test_add_func("/request/origins", test_origins);
     return g_test_run();
 }

@@ -154,7 +154,8 @@ static const Wrong wrong[] = {
     {{"-vm", "ram=15T", "job.sh"},
      NULL,
      NULL,
-     "command line: -vm ram '15728640M': must be at most *M, the memory of this machine"},
+     "command line: -vm ram '15728640M': with *M for QEMU and file servers the job takes *M, and "
+     "*"},
     {{"-vm=vcpus=0", "job.sh"},
      NULL,
      NULL,
@@ -178,7 +179,9 @@ static const Wrong wrong[] = {
     {{"-vm", "ram=600M", "-l", "mem=512mb", "job.sh"},
      NULL,
      NULL,
-     "command line: -vm ram '600M': must be at most 512M, which -l mem= allows"},
+     "command line: -vm ram '600M': with *M for QEMU and file servers the job takes *M, and -l "
+     "mem= "
+     "allows 512M"},
     /* options */
     {{"-q", "batch", "job.sh"},
      NULL,
