@@ -39,6 +39,15 @@ static void keep_capabilities(void)
             prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 }
 
+/* The keeper's is lower than the job's should be; set with the right to do so, it is the lowest that
+ * anything of the job can have. */
+static void reset_oom_score(void)
+{
+    ctl_autofd fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, "0", 1);
+}
+
 /* The newborn. Never returns. */
 static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int folder, int slot)
 {
@@ -52,6 +61,8 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
         _exit(EXIT_UNBORN);
     if (geteuid() != 0)
         keep_capabilities();
+    else
+        reset_oom_score();
     /* All numbers are below ENGINE_FDS or were duplicated above it by the keeper: no target is a
      * source. */
     if (dup2(lifeline, ENGINE_FD_KEEPER) < 0 || dup2(folder, ENGINE_FD_FOLDER) < 0)
@@ -106,14 +117,14 @@ static int abandon(Birth *birth, int err)
     return err;
 }
 
-/* What the newborn said of its leaf: 0 or -errno. */
+/* What the newborn said of its places: see leaf_enter(). */
 static int wait_in_leaf(const Birth *birth)
 {
     int err;
     return read(birth->go, &err, sizeof err) == sizeof err ? err : -ESRCH;
 }
 
-int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char **what)
+int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **what)
 {
     ctl_autofd theirs = -1, ours = -1, life_read = -1, life_write = -1;
     int go[2], life[2];
@@ -154,7 +165,10 @@ int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char
         return abandon(birth, err);
     *what = "cannot move the job into its cgroup";
     err = wait_in_leaf(birth);
-    return err < 0 ? abandon(birth, err) : 0;
+    if (err < 0)
+        return abandon(birth, err);
+    leaf_miss(leaf, err);
+    return 0;
 }
 
 void birth_release(Birth *birth)

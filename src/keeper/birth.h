@@ -14,9 +14,10 @@ typedef struct {
 
 /* Clones the engine-to-be in new PID, mount, IPC and UTS namespaces (an ordinary user's in a new
  * user namespace too, with its own ids alone) and in the leaf. It waits and holds nothing until
- * birth_release(). `what` names the step that failed. Returns 0 or -errno; on failure nothing is
+ * birth_release(). Limits that do not hold it are taken out of `leaf`. `what` names the step that
+ * failed. Returns 0 or -errno; on failure nothing is
  * left. */
-int birth_clone(const Leaf *leaf, int folder, int slot, Birth *birth, const char **what);
+int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **what);
 
 /* Lets the newborn execute the engine. */
 void birth_release(Birth *birth);

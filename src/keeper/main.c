@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,14 @@
 #include "keeper/birth.h"
 
 #define EXIT_FAILED 125
+/* Root's keeper holds the job's lock and its end: it goes after nearly everything else. */
+#define OOM_SCORE_ROOT "-500"
+
+/* What the starter's arguments say (ctl/birth.h). */
+typedef struct {
+    const char *root, *id, *name;
+    LeafWish wish;
+} Order;
 
 /* A gate is a socket; /dev/null in its place is none. */
 static int gate_fd(void)
@@ -124,17 +133,46 @@ static int lift(int fd)
     return lifted;
 }
 
-static int describe(const CtlFolder *folder, const char *id, const char *name, const Leaf *leaf)
+/* Lowering is root's alone; who may not has what its starter has. */
+static void lower_oom_score(void)
+{
+    ctl_autofd fd = geteuid() == 0 ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
+    if (fd >= 0)
+        (void)!write(fd, OOM_SCORE_ROOT, strlen(OOM_SCORE_ROOT));
+}
+
+static int describe(const CtlFolder *folder, const Order *order, const Leaf *leaf)
 {
     char text[CTL_FILE_MAX];
     size_t used = 0;
-    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n", id,
-             getuid(), name, getpid(), (long long)time(NULL));
+    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n",
+             order->id, getuid(), order->name, getpid(), (long long)time(NULL));
     int err = ctl_file_write(folder->dir, "job", text);
     text[0] = '\0';
     for (int i = 0; i < leaf->count && used < sizeof text; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", leaf->path[i]);
+        if (leaf->places[i].is_made)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", leaf->places[i].path);
     return err < 0 ? err : ctl_file_write(folder->dir, "leaf", text);
+}
+
+/* What really holds the job, for the engine and for whoever looks. */
+static int describe_limits(const CtlFolder *folder, const LeafWish *wish, const Leaf *leaf)
+{
+    char text[CTL_FILE_MAX];
+    snprintf(text, sizeof text, "memory_mib=%llu\ntasks=%lu\nevents=%s\n",
+             leaf->memory < 0 ? 0 : wish->memory >> 20, leaf->tasks < 0 ? 0 : wish->tasks,
+             leaf->events);
+    return ctl_file_write(folder->dir, "limits", text);
+}
+
+static void tell_limits(const LeafWish *wish, const Leaf *leaf)
+{
+    char text[1000];
+    uint8_t payload[1024];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    leaf_explain(leaf, wish, text, sizeof text);
+    wire_put_string(&writer, text);
+    send_frame(CTL_NOTE, CTL_NOTE_VERBOSE, payload, writer.used);
 }
 
 /* Waits for the engine's end: every process of the job on this node is dead then. */
@@ -154,7 +192,7 @@ static int wait_for_engine(pid_t pid)
     }
 }
 
-static int run_engine(const CtlFolder *folder, const Leaf *leaf, int gate)
+static int run_engine(const CtlFolder *folder, const LeafWish *wish, Leaf *leaf, int gate)
 {
     Birth birth;
     const char *what;
@@ -165,6 +203,9 @@ static int run_engine(const CtlFolder *folder, const Leaf *leaf, int gate)
     snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", birth.pid,
              ctl_process_start_time(birth.pid));
     err = ctl_file_write(folder->dir, "engine", text);
+    if (err == 0)
+        err = describe_limits(folder, wish, leaf);
+    tell_limits(wish, leaf);
     tell_phase(CTL_PHASE_BORN);
     ctl_gate_pass(gate, CTL_PHASE_BORN);
     if (err < 0) {
@@ -179,34 +220,59 @@ static int run_engine(const CtlFolder *folder, const Leaf *leaf, int gate)
     return wait_for_engine(birth.pid);
 }
 
+static int run_job(const CtlFolder *folder, const Order *order, Leaf *leaf, int gate)
+{
+    int err = leaf_make(folder->slot, &order->wish, leaf);
+    if (err < 0)
+        return fail(err, "cannot make the job's leaf below the cgroup", order->wish.cgroup);
+    err = describe(folder, order, leaf);
+    if (err < 0)
+        return fail(err, "cannot write the run folder", NULL);
+    return run_engine(folder, &order->wish, leaf, gate);
+}
+
+/* False if they are none that a starter of ours gives. */
+static bool read_order(int argc, char **argv, Order *order)
+{
+    unsigned long long mib;
+    if (argc != 7 || sscanf(argv[4], "%llu", &mib) != 1 ||
+        sscanf(argv[5], "%lu", &order->wish.tasks) != 1)
+        return false;
+    order->root = argv[1];
+    order->id = argv[2];
+    order->name = argv[3];
+    order->wish.memory = mib << 20;
+    order->wish.cgroup = argv[6][0] ? argv[6] : NULL;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     CtlFolder folder = CTL_FOLDER_NONE;
     Leaf leaf;
-    if (argc != 4) {
+    Order order;
+    if (!read_order(argc, argv, &order)) {
         fprintf(stderr, "vtorque-keeper: started by vsub and vtorqued only\n");
         return 2;
     }
     int err = reset();
     if (err < 0)
         return fail(err, "cannot start the keeper", NULL);
-    int root = ctl_root_open(argv[1], true);
+    lower_oom_score();
+    int root = ctl_root_open(order.root, true);
     if (root < 0)
         return fail(root,
                     "cannot use the folder of run folders (which must be yours alone, and no link)",
-                    argv[1]);
+                    order.root);
     root = lift(root);
     err = ctl_folder_take(root, &folder);
     if (err < 0)
-        return fail(err, "cannot take a slot in", argv[1]);
+        return fail(err, "cannot take a slot in", order.root);
     folder.dir = lift(folder.dir);
     int gate = gate_fd();
     tell_phase(CTL_PHASE_LOCKED);
     ctl_gate_pass(gate, CTL_PHASE_LOCKED);
-    leaf_make(folder.slot, &leaf);
-    err = describe(&folder, argv[2], argv[3], &leaf);
-    int status =
-        err < 0 ? fail(err, "cannot write the run folder", NULL) : run_engine(&folder, &leaf, gate);
+    int status = run_job(&folder, &order, &leaf, gate);
     leaf_remove(&leaf);
     ctl_folder_remove(&folder);
     return status;

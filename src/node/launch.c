@@ -17,6 +17,7 @@
 #include "base/size.h"
 #include "ctl/birth.h"
 #include "ctl/folder.h"
+#include "job/memory.h"
 
 /* QEMU and the file servers open one for each queue and each file in use. */
 #define OPEN_FILES_MIN 256
@@ -100,7 +101,17 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
     if (gate < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the run connection");
     vt_autofd ours = pair[0], theirs = pair[1];
-    const char *const argv[] = {"vtorque-keeper", root, job->id, job->name, NULL};
+    const VtMemoryShape shape = vt_memory_shape(job);
+    g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, vt_memory_of(&shape).total);
+    g_autofree char *tasks = g_strdup_printf("%u", vt_memory_tasks(&shape));
+    const char *const argv[] = {"vtorque-keeper",
+                                root,
+                                job->id,
+                                job->name,
+                                memory,
+                                tasks,
+                                options->cgroup ? options->cgroup : "",
+                                NULL};
     const int fds[] = {document, theirs, engine, gate};
     pid_t pid = fork();
     if (pid < 0)
