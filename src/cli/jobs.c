@@ -35,6 +35,7 @@ void vt_live_job_free(VtLiveJob *job)
     g_free(job->phase);
     g_free(job->ram_mib);
     g_free(job->vcpus);
+    g_free(job->memory_mib);
     g_free(job);
 }
 
@@ -87,6 +88,7 @@ static void ask_engine(VtLiveJob *job)
     job->phase = value_of(text, "phase");
     job->ram_mib = value_of(text, "ram_mib");
     job->vcpus = value_of(text, "vcpus");
+    job->memory_mib = value_of(text, "memory_mib");
 }
 
 GPtrArray *vt_jobs_list(GError **error)

@@ -18,6 +18,7 @@ typedef struct {
     char *phase;
     char *ram_mib;
     char *vcpus;
+    char *memory_mib; /* that its cgroup holds it to; "0": nothing does */
 } VtLiveJob;
 
 /* All of them, by slot. What killed keepers left is removed on the way. (transfer full) of

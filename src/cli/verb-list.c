@@ -32,19 +32,22 @@ static void print_table(const GPtrArray *jobs)
     }
 }
 
+static json_int_t number(const char *text)
+{
+    return text ? (json_int_t)g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
 static void print_json(const GPtrArray *jobs)
 {
     json_t *array = json_array();
     for (guint i = 0; i < jobs->len; i++) {
         const VtLiveJob *job = g_ptr_array_index(jobs, i);
         json_array_append_new(
-            array,
-            json_pack(
-                "{s:s, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:i, s:i}", "id", job->id, "name",
-                job->name, "vm", job->vm, "phase", job->phase, "ram_mib",
-                (json_int_t)(job->ram_mib ? g_ascii_strtoull(job->ram_mib, NULL, 10) : 0), "vcpus",
-                (json_int_t)(job->vcpus ? g_ascii_strtoull(job->vcpus, NULL, 10) : 0), "started",
-                (json_int_t)job->started, "slot", job->slot, "keeper", (int)job->keeper));
+            array, json_pack("{s:s, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:I, s:i, s:i}", "id", job->id,
+                             "name", job->name, "vm", job->vm, "phase", job->phase, "ram_mib",
+                             number(job->ram_mib), "vcpus", number(job->vcpus), "memory_limit_mib",
+                             number(job->memory_mib), "started", (json_int_t)job->started, "slot",
+                             job->slot, "keeper", (int)job->keeper));
     }
     char *text = json_dumps(array, JSON_INDENT(2));
     g_print("%s\n", text);

@@ -48,10 +48,12 @@ static CtlPhase newest_phase(const VtEngine *engine)
 static void answer_query(Control *control)
 {
     const VtEngine *engine = control->engine;
-    g_autofree char *text = g_strdup_printf(
-        "id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n", engine->job->id,
-        engine->job->name, engine->job->owner.user, engine->plan->vm_name,
-        ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib, engine->plan->vcpus);
+    g_autofree char *text =
+        g_strdup_printf("id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n"
+                        "memory_mib=%u\n",
+                        engine->job->id, engine->job->name, engine->job->owner.user,
+                        engine->plan->vm_name, ctl_phase_name(newest_phase(engine)),
+                        engine->plan->ram_mib, engine->plan->vcpus, engine->oom.memory_mib);
     answer(control, text);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "ctl/run.h"
+#include "engine/oom.h"
 #include "guest/channel.h"
 #include "job/plan.h"
 #include "share/server.h"
@@ -58,6 +59,7 @@ typedef struct {
     VtServer servers[2]; /* of the owner's directories, and of the root */
     int disk, scratch;   /* QEMU's: the image's file, and what is written above it */
     VtMachine machine;
+    VtOom oom;
 
     VtState state;
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */

@@ -535,16 +535,33 @@ static void on_qmp_failed(const GError *error, gpointer data)
         kill(engine->machine.pid, SIGKILL);
 }
 
+/* The kernel killed a process of the job because there was no memory for it. */
+static void fail_for_memory(VtEngine *engine)
+{
+    const VtMemory *memory = &engine->plan->memory;
+    if (engine->oom.memory_mib > 0)
+        vt_life_fail(engine, CTL_REASON_MEMORY,
+                     "the job used more than its %u MiB of memory: %u MiB of RAM for the guest and "
+                     "%" G_GUINT64_FORMAT " MiB for QEMU, file servers and disk",
+                     engine->oom.memory_mib, memory->ram, memory->total - memory->ram);
+    else
+        vt_life_fail(engine, CTL_REASON_MEMORY,
+                     "the machine, or what the job was started in, ran out of memory");
+}
+
 /* A child died: QEMU, the file server, or something that was handed to process 1. */
 static void take_death(VtEngine *engine, pid_t pid, int status)
 {
     g_autofree char *how = WIFSIGNALED(status) ? g_strdup_printf("signal %d", WTERMSIG(status))
                                                : g_strdup_printf("status %d", WEXITSTATUS(status));
+    bool is_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (pid == engine->machine.pid) {
         engine->machine.pid = -1;
         if (engine->state == VT_STATE_DONE)
             return;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        if (is_killed && vt_oom_has_killed(&engine->oom))
+            fail_for_memory(engine);
+        else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
             end_by_guest(engine, "was switched off");
         else
             vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how,
@@ -553,7 +570,9 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
     } else if (pid == engine->servers[0].pid || pid == engine->servers[1].pid) {
         /* It ends in good order only because QEMU has left it: QEMU's own end tells more. */
         bool is_left = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-        if (engine->state != VT_STATE_DONE && !is_left)
+        if (engine->state != VT_STATE_DONE && is_killed && vt_oom_has_killed(&engine->oom))
+            fail_for_memory(engine);
+        else if (engine->state != VT_STATE_DONE && !is_left)
             vt_life_fail(engine, CTL_REASON_SHARE, "the file server of the guest died (%s)", how);
     }
 }
@@ -618,6 +637,7 @@ void vt_engine_init(VtEngine *engine)
         .scratch = -1,
         .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
         .machine = VT_MACHINE_NONE,
+        .oom = VT_OOM_NONE,
         .console = vt_console_new(),
         .qemu_log = vt_console_new(),
         .server_log = vt_console_new(),

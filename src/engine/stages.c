@@ -109,6 +109,7 @@ static bool look(VtEngine *engine, GError **error)
             fcntl(inherited[i], F_SETFD, FD_CLOEXEC);
     if (!vt_cage_detach_mounts(error) || !vt_cage_mount_proc(error))
         return false;
+    vt_oom_open(&engine->oom, engine->folder);
     return open_image(engine, &image, error) && find_kernel(engine, image.record, error) &&
            make_scratch(engine, error) && vt_control_listen(engine, error);
 }
@@ -118,12 +119,14 @@ static bool start_helpers(VtEngine *engine, GError **error)
     if (unshare(CLONE_NEWNET) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the job's network namespace");
-    for (int is_root = 0; is_root < 2; is_root++)
-        if (vt_plan_has_share(engine->plan, is_root) &&
-            !vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root],
-                             error))
-            return false;
-    return true;
+    bool ok = true;
+    vt_oom_raise(&engine->oom, VT_OOM_SCORE_SERVER);
+    for (int is_root = 0; is_root < 2 && ok; is_root++)
+        ok = !vt_plan_has_share(engine->plan, is_root) ||
+             vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root],
+                             error);
+    vt_oom_restore(&engine->oom);
+    return ok;
 }
 
 static bool enter_cage(VtEngine *engine, GError **error)
@@ -154,7 +157,11 @@ static bool start_machine(VtEngine *engine, GError **error)
         .disk = vt_fd_steal(&engine->disk),
         .scratch = vt_fd_steal(&engine->scratch),
     };
-    return vt_machine_start(engine->plan, &parts, &engine->machine, error);
+    vt_oom_raise(&engine->oom, VT_OOM_SCORE_MACHINE);
+    bool ok = vt_machine_start(engine->plan, &parts, &engine->machine, error);
+    vt_oom_restore(&engine->oom);
+    vt_oom_settle(&engine->oom);
+    return ok;
 }
 
 bool vt_stages_run(VtEngine *engine, GError **error)
