@@ -254,6 +254,28 @@ class Gate:
             self.theirs.close()
 
 
+class Stub:
+    """In the place of a program, QEMU's or another, for the jobs that are started with `options`: does what `mode` says
+    (tests/system/qemu-stub.c). Nobody else sees it: it is bound in a mount namespace of those jobs' own."""
+
+    QEMU, SERVER = "/usr/bin/qemu-system-x86_64", "/usr/lib/qemu/virtiofsd"
+
+    def __init__(self, site, mode, place=QEMU):
+        with open(f"{BUILD}/tests/system/qemu-stub", "rb") as file:
+            data = file.read()
+        word = b"MODE:" + mode.encode()
+        at = data.index(b"MODE:" + b" " * 32)
+        self.path, self.place, self.is_root = f"{site.folder}/stub-{mode}", place, site.user.uid == 0
+        with open(self.path, "wb") as file:
+            file.write(data[:at] + word + data[at + len(word):])
+        os.chmod(self.path, 0o755)
+
+    def options(self):
+        """For Site.start()."""
+        own = () if self.is_root else ("--user", "--map-current-user", "--keep-caps")
+        return {"through": ["unshare", "--mount", *own, "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', self.path, self.place]}
+
+
 class Reader(threading.Thread):
     """Reads a stream of a process into memory; `wait_text` waits for what is to come."""
 
@@ -339,6 +361,15 @@ def processes():
 
 def children(pid, table=None):
     return [process for process in (table or processes()) if process.parent == pid]
+
+
+def read_status(pid):
+    """The fields of /proc/PID/status as they are written there; {} if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", errors="replace") as file:
+            return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
 
 
 def is_same(process):
