@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job/owner.c - who a local job belongs to. */
+/* job/owner.c - who a job belongs to. */
 #include "job/owner.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 
+#define GROUPS_MAX 65536 /* NGROUPS_MAX, of which no header knows more than a page's worth */
 #define RECORD_MAX (1024 * 1024) /* bytes of one entry; a group may have many thousand members */
 
 static void load_user(VtOwner *owner, char *buffer)
@@ -55,7 +56,19 @@ static int compare_gids(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Each once and without the primary one: a gid that stands twice in a gid map is EINVAL. */
+/* Each once and without the primary one: a gid that stands twice in a gid map is EINVAL. Takes
+ * `all` over. */
+static void take_groups(VtOwner *owner, gid_t *all, gsize n)
+{
+    gsize kept = 0;
+    qsort(all, n, sizeof *all, compare_gids);
+    for (gsize i = 0; i < n; i++)
+        if (all[i] != owner->gid && (kept == 0 || all[i] != all[kept - 1]))
+            all[kept++] = all[i];
+    owner->groups = all;
+    owner->n_groups = kept;
+}
+
 static bool load_groups(VtOwner *owner, GError **error)
 {
     int n = getgroups(0, NULL);
@@ -64,13 +77,7 @@ static bool load_groups(VtOwner *owner, GError **error)
         n = getgroups(n, all);
     if (n < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read own groups");
-    qsort(all, (size_t)n, sizeof *all, compare_gids);
-    gsize kept = 0;
-    for (int i = 0; i < n; i++)
-        if (all[i] != owner->gid && (kept == 0 || all[i] != all[kept - 1]))
-            all[kept++] = all[i];
-    owner->groups = g_steal_pointer(&all);
-    owner->n_groups = kept;
+    take_groups(owner, g_steal_pointer(&all), (gsize)n);
     return true;
 }
 
@@ -108,4 +115,24 @@ void vt_owner_return(void)
     setfsgid(getegid());
     if (geteuid() == 0)
         setgroups(0, NULL);
+}
+
+bool vt_owner_find(VtOwner *owner, uid_t uid, GError **error)
+{
+    struct passwd record, *found = NULL;
+    g_autofree char *buffer = g_malloc(RECORD_MAX);
+    int err = getpwuid_r(uid, &record, buffer, RECORD_MAX, &found);
+    if (!found)
+        return vt_error_set(error, err ? VT_ERROR_HOST : VT_ERROR_USER, "there is no user %u: %s",
+                            uid, err ? g_strerror(err) : "the user database has none");
+    g_autofree gid_t *all = g_new0(gid_t, GROUPS_MAX);
+    int n = GROUPS_MAX;
+    if (getgrouplist(record.pw_name, record.pw_gid, all, &n) < 0)
+        return vt_error_set(error, VT_ERROR_HOST, "user %u is in more than %d groups", uid,
+                            GROUPS_MAX);
+    *owner = (VtOwner){.uid = uid, .gid = record.pw_gid};
+    take_groups(owner, g_steal_pointer(&all), (gsize)n);
+    load_user(owner, buffer);
+    load_group_names(owner, buffer);
+    return true;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job/owner.h - who a local job belongs to: the user who runs this process. */
+/* job/owner.h - who a job belongs to: the user who runs this process, or whom a batch system names. */
 #pragma once
 
 #include "job/job.h"
@@ -9,6 +9,10 @@
  * groups cannot be read. May block as long as the user database does. Cleared by vt_owner_clear().
  */
 bool vt_owner_load(VtOwner *owner, GError **error);
+
+/* The same for the user `uid`, by the user database alone: for a daemon, whose own ids, groups and
+ * environment say nothing. VT_ERROR_USER: there is no such user. */
+bool vt_owner_find(VtOwner *owner, uid_t uid, GError **error);
 
 /* Until vt_owner_return(), files are looked up and made with the owner's rights where this process
  * is root and the owner is another; mounts and all else stay root's. Not for processes with threads.

@@ -4,6 +4,8 @@
 import collections
 import concurrent.futures
 import glob
+import grp
+import itertools
 import json
 import os
 import pwd
@@ -24,7 +26,7 @@ GUEST = os.environ.get("VTORQUE_GUEST") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "guest")
 IMAGES = os.environ.get("VTORQUE_IMAGES") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "images")
-PROGRAMS = ("vsub", "vmgr", "vtorque-keeper", "vtorque-engine")
+PROGRAMS = ("bin/vsub", "bin/vmgr", "bin/vtorque-keeper", "bin/vtorque-engine", "tests/system/serve")
 DEADLINE = 60  # seconds that anything may take here; none of them is a measurement
 TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
 MIB = 1 << 20
@@ -106,8 +108,10 @@ class User:
 
 
 class TemporaryUser(User):
+    numbers = itertools.count()
+
     def __init__(self):
-        self.name = f"vtt{os.getpid()}"
+        self.name = f"vtt{os.getpid()}-{next(self.numbers)}"
         self.folder = tempfile.mkdtemp(prefix="vtt-home-")
         os.chmod(self.folder, 0o755)
         subprocess.run(["useradd", "--create-home", "--home-dir", f"{self.folder}/home", "--shell", "/bin/bash", self.name],
@@ -133,7 +137,7 @@ class Site:
         for name in ("bin", "etc", "guest", "images"):
             os.mkdir(f"{self.folder}/{name}")
         for name in PROGRAMS:
-            shutil.copy(f"{BUILD}/bin/{name}", f"{self.folder}/bin/{name}")
+            shutil.copy(f"{BUILD}/{name}", f"{self.folder}/bin")
         self.bin = f"{self.folder}/bin"
         self.guest = guest or (f"{self.folder}/guest" if self.user.uid != os.getuid() else GUEST)
         if not guest and self.guest != GUEST:
@@ -293,47 +297,103 @@ class Reader(threading.Thread):
         assert text in self.data, f"no {text!r} in {self.data!r}"
 
 
-class Running:
-    """A job under way, in the tiny guest or as `vm` says; its script is a file. Ends with the `with`."""
+class Job:
+    """A job under way; `starter` is the program that streams it. Ends with the `with`."""
 
-    def __init__(self, site, script, *words, vm=TINY, **options):
-        handle, self.path = tempfile.mkstemp(prefix="script-", dir=site.work)
-        with open(handle, "wb") as file:
-            file.write(script.encode() if isinstance(script, str) else script)
-        os.chmod(self.path, 0o644)
-        self.site = site
-        self.vsub = site.start(*vm, *words, self.path, **options)
-        self.out, self.err = Reader(self.vsub.stdout), Reader(self.vsub.stderr)
+    def __init__(self, site, starter):
+        self.site, self.starter = site, starter
+        self.out, self.err = Reader(starter.stdout), Reader(starter.stderr)
 
     def wait_text(self, text, seconds=DEADLINE):
         self.out.wait_text(text, seconds)
         return self
 
     def signal(self, number):
-        self.vsub.send_signal(number)
+        self.starter.send_signal(number)
 
     def finish(self, seconds=DEADLINE):
-        status = self.vsub.wait(seconds)
+        status = self.starter.wait(seconds)
         self.out.join(seconds)
         self.err.join(seconds)
         return Result(status, self.out.data, self.err.data)
 
     def job(self):
         """What vmgr says of it."""
-        return self.site.find(children(self.vsub.pid)[0].pid)
+        return self.site.find(children(self.starter.pid)[0].pid)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.vsub.poll() is None:
-            self.vsub.kill()
-            self.vsub.wait()
+        if self.starter.poll() is None:
+            self.starter.kill()
+            self.starter.wait()
         self.out.join(DEADLINE)
         self.err.join(DEADLINE)
-        self.vsub.stdout.close()
-        self.vsub.stderr.close()
+        self.starter.stdout.close()
+        self.starter.stderr.close()
+
+
+class Running(Job):
+    """A job of vsub's under way, in the tiny guest or as `vm` says; its script is a file."""
+
+    def __init__(self, site, script, *words, vm=TINY, **options):
+        handle, self.path = tempfile.mkstemp(prefix="script-", dir=site.work)
+        with open(handle, "wb") as file:
+            file.write(script.encode() if isinstance(script, str) else script)
+        os.chmod(self.path, 0o644)
+        super().__init__(site, site.start(*vm, *words, self.path, **options))
+        self.vsub = self.starter
+
+    def __exit__(self, *_):
+        super().__exit__()
         os.unlink(self.path)
+
+
+def group_name(gid):
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"g{gid}"
+
+
+def document(site, owner, **changes):
+    """A job document (doc/contracts/request.md) for a job of `owner`, as a daemon would make it."""
+    groups = sorted(set(os.getgrouplist(owner.name, owner.gid)) - {owner.gid})
+    groups = changes.pop("groups", groups)
+    fields = {
+        "version": 1, "id": "1.served", "name": "served", "host": "node", "user": owner.name, "group": group_name(owner.gid),
+        "uid": owner.uid, "gid": owner.gid, "groups": groups, "group_names": [group_name(gid) for gid in groups],
+        "home": owner.home, "shell": "/bin/sh", "image": "tiny", "image_name": "", "image_dir": "", "init": "agent",
+        "fs_type": "sharedfs", "scratch_dir": "", "scratch_mib": 0, "accel": "tcg", "locks": "local", "file_server": "qemu",
+        "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
+        "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, **changes}
+    return json.dumps(fields)
+
+
+class Served(Job):
+    """A job that root's stand-in for the daemon (serve.c) runs for `owner`. `words` are serve's options, `changes` the
+    document's; `through` goes before the program."""
+
+    def __init__(self, site, owner, script, *words, through=(), options=None, **changes):
+        handle, self.path = tempfile.mkstemp(prefix="document-", dir=site.work)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(document(site, owner, **changes))
+        with open(f"{self.path}.sh", "wb") as file:
+            file.write(script.encode() if isinstance(script, str) else script)
+        self.owner = owner
+        super().__init__(site, site.start(*words, self.path, f"{self.path}.sh", program="serve", through=through,
+                                          **(options or {})))
+
+    def __exit__(self, *_):
+        super().__exit__()
+        os.unlink(self.path)
+        os.unlink(f"{self.path}.sh")
+
+    def finish(self, seconds=DEADLINE):
+        """The result, without serve's first line."""
+        result = super().finish(seconds)
+        return result._replace(err=result.err.partition(b"\n")[2])
 
 
 # Processes
