@@ -25,6 +25,7 @@
 static void bind_free(gpointer data)
 {
     VtBind *bind = data;
+    vt_fd_clear(&bind->fd);
     g_free(bind->source);
     g_free(bind->target);
     g_free(bind);
@@ -49,6 +50,7 @@ static VtBind *add(VtCage *cage, const char *source, const char *target)
 {
     VtBind *bind = g_new0(VtBind, 1);
     bind->source = g_strdup(source);
+    bind->fd = -1;
     bind->target = g_strdup(target);
     g_ptr_array_add(cage->binds, bind);
     return bind;
@@ -57,6 +59,11 @@ static VtBind *add(VtCage *cage, const char *source, const char *target)
 void vt_cage_bind(VtCage *cage, const char *source, const char *target)
 {
     add(cage, source, target);
+}
+
+void vt_cage_bind_fd(VtCage *cage, int fd, const char *source, const char *target)
+{
+    add(cage, source, target)->fd = fd;
 }
 
 void vt_cage_bind_optional(VtCage *cage, const char *path)
@@ -109,21 +116,19 @@ bool vt_cage_mount_read_only(const char *path, GError **error)
     return true;
 }
 
-/* Opens every source while the host's root can still be seen; -1 for what may be missing, or is a
- * link. */
-static GArray *open_sources(const VtCage *cage, GError **error)
+/* Opens every source while the host's root can still be seen, but for what may be missing. */
+static bool open_sources(VtCage *cage, GError **error)
 {
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
     for (guint i = 0; i < cage->binds->len; i++) {
-        const VtBind *bind = g_ptr_array_index(cage->binds, i);
-        int fd = open(bind->source, O_PATH | O_CLOEXEC | (bind->optional ? O_NOFOLLOW : 0));
-        if (fd < 0 && !(bind->optional && errno == ENOENT)) {
-            vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", bind->source);
-            return NULL;
-        }
-        g_array_append_val(fds, fd);
+        VtBind *bind = g_ptr_array_index(cage->binds, i);
+        if (bind->fd >= 0)
+            continue;
+        bind->fd = open(bind->source, O_PATH | O_CLOEXEC | (bind->optional ? O_NOFOLLOW : 0));
+        if (bind->fd < 0 && !(bind->optional && errno == ENOENT))
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'",
+                                      bind->source);
     }
-    return g_steal_pointer(&fds);
+    return true;
 }
 
 static bool make_target(const char *target, bool directory, GError **error)
@@ -156,9 +161,10 @@ static bool hand_over_node(const VtBind *bind, const char *target, GError **erro
                               bind->source);
 }
 
-/* Shows the source `fd` below ROOT_PLACE. */
-static bool show(const VtBind *bind, int fd, GError **error)
+/* Shows the open source below ROOT_PLACE. */
+static bool show(const VtBind *bind, GError **error)
 {
+    int fd = bind->fd;
     g_autofree char *target = g_build_filename(ROOT_PLACE, bind->target, NULL);
     g_autofree char *source = g_strdup_printf("/proc/self/fd/%d", fd);
     struct stat st;
@@ -196,17 +202,16 @@ static bool pivot(GError **error)
     return vt_cage_mount_read_only("/", error);
 }
 
-bool vt_cage_enter(const VtCage *cage, GError **error)
+bool vt_cage_enter(VtCage *cage, GError **error)
 {
-    g_autoptr(GArray) fds = open_sources(cage, error);
-    if (!fds)
+    if (!open_sources(cage, error))
         return false;
     bool ok = mount("tmpfs", ROOT_PLACE, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_SIZE) == 0 ||
               vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot mount the job's root");
-    for (guint i = 0; i < fds->len; i++) {
-        int fd = g_array_index(fds, int, i);
-        ok = ok && (fd < 0 || show(g_ptr_array_index(cage->binds, i), fd, error));
-        vt_fd_clear(&fd);
+    for (guint i = 0; i < cage->binds->len; i++) {
+        VtBind *bind = g_ptr_array_index(cage->binds, i);
+        ok = ok && (bind->fd < 0 || show(bind, error));
+        vt_fd_clear(&bind->fd);
     }
     return ok && pivot(error);
 }

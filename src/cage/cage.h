@@ -18,7 +18,8 @@
 /* A file or directory of the host that the cage shows, read-only, nosuid and nodev unless it is a
  * device. */
 typedef struct {
-    char *source;
+    char *source;  /* its path; of a descriptor: for messages */
+    int fd;        /* already open; -1: opened by its path when the cage is entered */
     char *target;  /* absolute, inside the cage */
     bool optional; /* left out where the host has none */
     bool device;   /* a device node: stays one, and writable */
@@ -36,6 +37,8 @@ void vt_cage_free(VtCage *cage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtCage, vt_cage_free)
 
 void vt_cage_bind(VtCage *cage, const char *source, const char *target);
+/* The same by what is already open, whatever lies at the path by now. `fd` is taken over. */
+void vt_cage_bind_fd(VtCage *cage, int fd, const char *source, const char *target);
 /* The same, left out where the host has no `source`; a symbolic link is copied as one. */
 void vt_cage_bind_optional(VtCage *cage, const char *path);
 void vt_cage_device(VtCage *cage, const char *path);
@@ -58,7 +61,7 @@ bool vt_cage_mount_read_only(const char *path, GError **error);
 
 /* Builds the root, moves into it and lets go of the old one. Nothing of the host can be opened by
  * path afterwards. */
-bool vt_cage_enter(const VtCage *cage, GError **error);
+bool vt_cage_enter(VtCage *cage, GError **error);
 
 /* Gives up all rights for good: groups and ids (where the process is root: `uid`, `gid`), every
  * capability of every set, new privileges by exec, being traced, and the system calls of

@@ -10,6 +10,7 @@
  * can be looked at). Needs no_new_privs. */
 bool vt_filter_load_cage(GError **error);
 
-/* For a file server in a user namespace where groups can't be set: setgroups does nothing and
- * succeeds, since virtiofsd insists on calling it. */
-bool vt_filter_load_setgroups(GError **error);
+/* For a file server, which adds one of its own: no new namespaces, mounts, tracing and the like.
+ * `has_fixed_groups`: it lives in a user namespace where groups can't be set: setgroups does nothing
+ * and succeeds, since virtiofsd insists on calling it. */
+bool vt_filter_load_server(bool has_fixed_groups, GError **error);

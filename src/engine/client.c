@@ -122,6 +122,19 @@ void vt_client_phase(VtEngine *engine, CtlPhase phase)
         vt_channel_send(engine->client, CTL_PHASE, phase, payload, writer.used);
 }
 
+/* Both servers know the same groups. */
+static void tell_left_out(VtEngine *engine)
+{
+    guint left_out = MAX(engine->servers[0].left_out, engine->servers[1].left_out);
+    if (left_out == 0)
+        return;
+    g_autofree char *text = g_strdup_printf(
+        "%u of your %zu groups have no place in the guest's shared directories: files of theirs "
+        "are nobody's there, and what such a group alone allows is refused",
+        left_out, engine->job->owner.n_groups + 1);
+    vt_channel_send_text(engine->client, CTL_NOTE, 0, text);
+}
+
 void vt_client_start(VtEngine *engine)
 {
     const VtChannelHandlers handlers = {
@@ -131,4 +144,5 @@ void vt_client_start(VtEngine *engine)
     for (unsigned phase = CTL_PHASE_PREPARED; phase < CTL_PHASES; phase++)
         if (engine->phase_us[phase] > 0)
             vt_client_phase(engine, phase);
+    tell_left_out(engine);
 }

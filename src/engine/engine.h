@@ -10,6 +10,7 @@
 #include "ctl/run.h"
 #include "engine/oom.h"
 #include "guest/channel.h"
+#include "image/pool.h"
 #include "job/plan.h"
 #include "share/server.h"
 #include "vm/console.h"
@@ -56,6 +57,7 @@ typedef struct {
     /* From birth (ctl/birth.h). */
     int run, keeper, gate, folder;
     int control;         /* the listening socket */
+    int kernel, initrd;  /* until the cage shows them */
     VtServer servers[2]; /* of the owner's directories, and of the root */
     int disk, scratch;   /* QEMU's: the image's file, and what is written above it */
     VtMachine machine;
@@ -85,6 +87,11 @@ typedef struct {
 
 /* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */
 bool vt_stages_run(VtEngine *engine, GError **error);
+
+/* kernel.c: makes the plan and opens its kernel and initramfs: those of `image` (none: nothing in it),
+ * if its record names some. A site's guest takes root's own files alone; any other takes those too, or
+ * what the owner may read. */
+bool vt_kernel_open(VtEngine *engine, VtPoolImage *image, GError **error);
 
 /* Says to the client that `phase` is reached, after the gate. */
 void vt_engine_reach(VtEngine *engine, CtlPhase phase);

@@ -570,11 +570,30 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
     } else if (pid == engine->servers[0].pid || pid == engine->servers[1].pid) {
         /* It ends in good order only because QEMU has left it: QEMU's own end tells more. */
         bool is_left = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-        if (engine->state != VT_STATE_DONE && is_killed && vt_oom_has_killed(&engine->oom))
+        if (engine->state == VT_STATE_DONE || is_left)
+            return;
+        /* The guest has not said yet that everything is written: the script's status is no good
+         * news any more. */
+        if (engine->reason == CTL_REASON_DONE)
+            g_clear_pointer(&engine->message, g_free);
+        if (is_killed && vt_oom_has_killed(&engine->oom))
             fail_for_memory(engine);
-        else if (engine->state != VT_STATE_DONE && !is_left)
-            vt_life_fail(engine, CTL_REASON_SHARE, "the file server of the guest died (%s)", how);
+        else
+            vt_life_fail(engine, CTL_REASON_SHARE, "the file server of the guest died (%s)%s", how,
+                         engine->exited ? ", before all was written that the script had mapped"
+                                        : "");
     }
+}
+
+/* A file server has its owner's ids, so the owner can stop it, and with it the guest. Whoever is of
+ * its session may let it go on, whatever the ids; where the owner is the one who started the job, it
+ * is theirs to stop. */
+static void take_stop(VtEngine *engine, pid_t pid)
+{
+    bool is_server = pid == engine->servers[0].pid || pid == engine->servers[1].pid;
+    bool is_for_another = engine->job->owner.uid != 0 && getuid() != engine->job->owner.uid;
+    if (is_server && is_for_another && kill(pid, SIGCONT) < 0)
+        vt_life_fail(engine, CTL_REASON_SHARE, "the file server of the guest was stopped");
 }
 
 static void drain_all(VtEngine *engine)
@@ -594,8 +613,11 @@ static gboolean on_sigchld(gint fd, GIOCondition condition, gpointer data)
         return G_SOURCE_CONTINUE;
     /* What was written last says why. */
     drain_all(engine);
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-        take_death(engine, pid, status);
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;)
+        if (WIFSTOPPED(status))
+            take_stop(engine, pid);
+        else
+            take_death(engine, pid, status);
     return G_SOURCE_CONTINUE;
 }
 
@@ -635,6 +657,8 @@ void vt_engine_init(VtEngine *engine)
         .control = -1,
         .disk = -1,
         .scratch = -1,
+        .kernel = -1,
+        .initrd = -1,
         .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
         .machine = VT_MACHINE_NONE,
         .oom = VT_OOM_NONE,

@@ -17,7 +17,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -81,25 +80,6 @@ static bool make_scratch(VtEngine *engine, GError **error)
     return engine->scratch >= 0;
 }
 
-static bool find_kernel(VtEngine *engine, const VtRecord *record, GError **error)
-{
-    g_autofree char *unpacked = g_build_filename(engine->job->kernel_dir, "vmlinux", NULL);
-    engine->plan =
-        vt_plan_new(engine->job, (guint)engine->slot,
-                    g_file_test(unpacked, G_FILE_TEST_EXISTS) ? "vmlinux" : "vmlinuz", record);
-    const char *const files[] = {engine->plan->kernel, engine->plan->initrd};
-    for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
-        struct stat st;
-        if (stat(files[i], &st) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot use '%s'", files[i]);
-        if (geteuid() == 0 && !(st.st_mode & S_IROTH))
-            return vt_error_set(
-                error, VT_ERROR_HOST,
-                "cannot use '%s': it must be readable by all, since QEMU runs as nobody", files[i]);
-    }
-    return true;
-}
-
 static bool look(VtEngine *engine, GError **error)
 {
     g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
@@ -110,7 +90,7 @@ static bool look(VtEngine *engine, GError **error)
     if (!vt_cage_detach_mounts(error) || !vt_cage_mount_proc(error))
         return false;
     vt_oom_open(&engine->oom, engine->folder);
-    return open_image(engine, &image, error) && find_kernel(engine, image.record, error) &&
+    return open_image(engine, &image, error) && vt_kernel_open(engine, &image, error) &&
            make_scratch(engine, error) && vt_control_listen(engine, error);
 }
 
@@ -135,8 +115,8 @@ static bool enter_cage(VtEngine *engine, GError **error)
     for (gsize i = 0; i < G_N_ELEMENTS(qemu_runtime); i++)
         vt_cage_bind_optional(cage, qemu_runtime[i]);
     vt_cage_bind(cage, VT_QEMU_PROGRAM, VT_QEMU_PROGRAM);
-    vt_cage_bind(cage, engine->plan->kernel, VT_CAGE_KERNEL);
-    vt_cage_bind(cage, engine->plan->initrd, VT_CAGE_INITRD);
+    vt_cage_bind_fd(cage, vt_fd_steal(&engine->kernel), engine->plan->kernel, VT_CAGE_KERNEL);
+    vt_cage_bind_fd(cage, vt_fd_steal(&engine->initrd), engine->plan->initrd, VT_CAGE_INITRD);
     vt_cage_device(cage, "/dev/null");
     if (engine->plan->accel == VT_ACCEL_KVM)
         vt_cage_device_for(cage, VT_KVM_DEVICE, engine->plan->cage_uid, engine->plan->cage_gid);

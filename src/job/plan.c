@@ -175,6 +175,13 @@ VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const
     return plan;
 }
 
+VtGuestKind vt_plan_kind(const VtJob *job, bool is_roots)
+{
+    bool is_sites = is_roots && job->image == VT_IMAGE_DISK && job->owner.uid != 0;
+
+    return is_sites ? VT_GUEST_SITES : VT_GUEST_OWNERS;
+}
+
 bool vt_plan_has_share(const VtPlan *plan, bool is_root)
 {
     for (guint i = 0; i < plan->shares->len; i++)

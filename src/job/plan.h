@@ -42,8 +42,8 @@ typedef struct {
     guint64 size;      /* bytes */
     char *scratch_dir; /* NULL: in memory */
     guint scratch_mib; /* limit of that memory */
-    char *root;       /* device of the root file system in the guest */
-    char *filesystem; /* its type */
+    char *root;        /* device of the root file system in the guest */
+    char *filesystem;  /* its type */
 } VtDisk;
 
 typedef struct {
@@ -73,6 +73,10 @@ typedef struct {
  * with a disk (else NULL), names a kernel of its own. (transfer full); cannot fail for a job that
  * vt_job_load() took. */
 VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record);
+/* Whose a guest is. `is_roots`: root starts it, and takes no files but root's for an image with a
+ * disk. */
+VtGuestKind vt_plan_kind(const VtJob *job, bool is_roots);
+
 /* True if the plan has a root to share, or (`is_root` false) any writable directory. */
 bool vt_plan_has_share(const VtPlan *plan, bool is_root);
 

@@ -91,7 +91,9 @@ static void raise_limits(void)
             limit.rlim_cur = limit.rlim_max;
             setrlimit(raised[i], &limit);
         }
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    /* 1 and not 0: neither holds a core file, and the kernel does not even start the program that a
+     * core_pattern with a pipe names, which would be handed all of a guest's memory (core(5)). */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){1, 1});
 }
 
 /* Leaves nothing of the starter's behind: not its session, signals, limits or descriptors. Its

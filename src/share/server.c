@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,11 +21,15 @@
 #include "base/fd.h"
 #include "cage/cage.h"
 #include "cage/filter.h"
+#include "cage/lookup.h"
+#include "share/ids.h"
+#include "share/program.h"
 #include "share/tree.h"
 
 #define SERVER_PROGRAM "/usr/lib/qemu/virtiofsd"
 #define SERVER_FD 3
 #define ERROR_TEXT_MAX 1024
+#define EXEC_MS 30000 /* from the fork to the program: 10 ms, and a hung file system's time */
 
 /* What virtiofsd needs inside its user namespace to act for the owner: without SETPCAP it dies by
  * SIGSYS. */
@@ -60,21 +63,23 @@ static bool is_for_another(const VtOwner *owner)
     return geteuid() == 0 && owner->uid != 0;
 }
 
+/* What the owner named is looked up as the owner would. */
 static GArray *open_sources(const VtPlan *plan, bool is_root, const VtOwner *owner, GError **error)
 {
-    if (!is_for_another(owner))
-        return vt_tree_open(plan, is_root, error);
-    /* Only the look-up of the paths is the owner's: fsuid leaves the right to mount alone. */
-    if (setgroups(owner->n_groups, owner->groups) < 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's groups");
-        return NULL;
-    }
-    setfsgid(owner->gid);
-    setfsuid(owner->uid);
-    GArray *sources = vt_tree_open(plan, is_root, error);
-    setfsuid(0);
-    setfsgid(0);
-    return sources;
+    bool is_changed;
+    GArray *sources =
+        vt_lookup_start(owner, &is_changed, error) ? vt_tree_open(plan, is_root, error) : NULL;
+    if (vt_lookup_stop(&is_changed, sources ? error : NULL))
+        return sources;
+    g_clear_pointer(&sources, g_array_unref);
+    return NULL;
+}
+
+/* The groups stay in force, whether the namespace knows them or not, and cannot be changed in it. */
+static bool take_groups(const VtOwner *owner, GError **error)
+{
+    return setgroups(owner->n_groups, owner->groups) == 0 ||
+           vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot take the owner's groups");
 }
 
 /* Everything outside the list goes; what stays survives exec, whatever the uid. */
@@ -118,20 +123,16 @@ static bool become_owner(const VtOwner *owner, int ids, GError **error)
 }
 
 /* The parent's half. */
-static bool map_ids(pid_t pid, const VtOwner *owner, GError **error)
+static bool map_ids(pid_t pid, const VtOwner *owner, guint *left_out, GError **error)
 {
-    g_autoptr(GString) gids = g_string_new(NULL);
     g_autofree char *self = g_file_read_link("/proc/self", NULL);
     /* In another PID namespace's /proc the number is somebody else's. */
     if (!self || atoi(self) != getpid())
         return vt_error_set(error, VT_ERROR_HOST,
                             "cannot map the owner's ids: /proc is another PID namespace's");
-    g_string_append_printf(gids, "%u %u 1\n", owner->gid, owner->gid);
-    for (gsize i = 0; i < owner->n_groups; i++)
-        g_string_append_printf(gids, "%u %u 1\n", owner->groups[i], owner->groups[i]);
+    g_autofree char *gids = vt_gid_map(owner, left_out);
     g_autofree char *uids = g_strdup_printf("%u %u 1\n", owner->uid, owner->uid);
-    const char *const writes[][2] = {
-        {"setgroups", "deny"}, {"gid_map", gids->str}, {"uid_map", uids}};
+    const char *const writes[][2] = {{"setgroups", "deny"}, {"gid_map", gids}, {"uid_map", uids}};
     for (gsize i = 0; i < G_N_ELEMENTS(writes); i++) {
         g_autofree char *path = g_strdup_printf("/proc/%d/%s", pid, writes[i][0]);
         vt_autofd fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -169,13 +170,15 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
     g_autoptr(GArray) sources = open_sources(plan, is_root, owner, error);
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;
-    if (is_for_another(owner) && !become_owner(owner, start->ids[1], error))
+    if (is_for_another(owner) &&
+        (!vt_program_hide(SERVER_PROGRAM, error) || !take_groups(owner, error) ||
+         !become_owner(owner, start->ids[1], error)))
         return false;
     if (!keep_capabilities(error) || !place_descriptors(start, error))
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up rights");
-    if (owner->uid != 0 && !vt_filter_load_setgroups(error))
+    if (!vt_filter_load_server(owner->uid != 0, error))
         return false;
     const char *const argv[] = {"virtiofsd",
                                 "--fd=" G_STRINGIFY(SERVER_FD),
@@ -216,16 +219,22 @@ static void run_server(const VtPlan *plan, bool is_root, const VtOwner *owner, S
 }
 
 /* Waits until the child has executed the server, or says why not. */
-static bool wait_for_exec(pid_t pid, const VtOwner *owner, Start *start, GError **error)
+static bool wait_for_exec(pid_t pid, const VtOwner *owner, Start *start, guint *left_out,
+                          GError **error)
 {
     char byte, text[ERROR_TEXT_MAX + 1];
     vt_fd_clear(&start->report[1]);
     vt_fd_clear(&start->ids[1]);
-    if (is_for_another(owner) && read(start->ids[0], &byte, 1) == 1) {
-        if (!map_ids(pid, owner, error))
+    if (is_for_another(owner) && vt_fd_wait(start->ids[0], EXEC_MS) &&
+        read(start->ids[0], &byte, 1) == 1) {
+        if (!map_ids(pid, owner, left_out, error))
             return false;
         (void)!write(start->ids[0], "", 1);
     }
+    /* The owner may stop it as soon as it has the owner's ids. */
+    if (!vt_fd_wait(start->report[0], EXEC_MS))
+        return vt_error_set(error, VT_ERROR_HOST, "the file server did not start within %d s",
+                            EXEC_MS / 1000);
     ssize_t n = read(start->report[0], text, sizeof text - 1);
     if (n == 0)
         return true;
@@ -273,8 +282,12 @@ bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtS
     if (pid == 0)
         run_server(plan, is_root, owner, &start);
     /* A child that failed is reaped with all others, by the engine's end. */
-    if (!wait_for_exec(pid, owner, &start, error))
+    guint left_out = 0;
+    if (!wait_for_exec(pid, owner, &start, &left_out, error))
         return false;
-    *server = (VtServer){.pid = pid, .socket = vt_fd_steal(&connection), .log = vt_fd_steal(&log)};
+    *server = (VtServer){.pid = pid,
+                         .socket = vt_fd_steal(&connection),
+                         .log = vt_fd_steal(&log),
+                         .left_out = left_out};
     return true;
 }

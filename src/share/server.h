@@ -22,8 +22,9 @@
 
 typedef struct {
     pid_t pid;
-    int socket; /* connected to the server: QEMU's */
-    int log;    /* the server's stderr, to be drained */
+    int socket;     /* connected to the server: QEMU's */
+    int log;        /* the server's stderr, to be drained */
+    guint left_out; /* of the owner's groups (share/ids.h) */
 } VtServer;
 
 #define VT_SERVER_NONE ((VtServer){.pid = -1, .socket = -1, .log = -1})

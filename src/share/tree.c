@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -131,6 +133,21 @@ static void close_sources(gpointer data)
     vt_fd_clear(data);
 }
 
+/* A link can lead anywhere; behind /proc/self a guest would find its own file server. */
+static bool is_kernels(int fd)
+{
+    static const guint32 magics[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,        DEBUGFS_MAGIC,
+                                     TRACEFS_MAGIC,    SECURITYFS_MAGIC,   CGROUP_SUPER_MAGIC,
+                                     BPF_FS_MAGIC,     CGROUP2_SUPER_MAGIC};
+    struct statfs st;
+    if (fstatfs(fd, &st) < 0)
+        return true;
+    for (gsize i = 0; i < G_N_ELEMENTS(magics); i++)
+        if ((guint32)st.f_type == magics[i])
+            return true;
+    return false;
+}
+
 GArray *vt_tree_open(const VtPlan *plan, bool is_root, GError **error)
 {
     g_autoptr(GArray) sources = g_array_new(FALSE, FALSE, sizeof(int));
@@ -139,8 +156,10 @@ GArray *vt_tree_open(const VtPlan *plan, bool is_root, GError **error)
         const VtShare *share = g_ptr_array_index(plan->shares, i);
         bool wanted = share->is_root == is_root;
         int fd = wanted ? open(share->path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-        if (wanted && fd < 0) {
-            vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot share '%s'", share->path);
+        if (wanted && (fd < 0 || is_kernels(fd))) {
+            vt_error_set_errno(error, VT_ERROR_USER, fd < 0 ? errno : EINVAL, "cannot share '%s'",
+                               share->path);
+            vt_fd_clear(&fd);
             return NULL;
         }
         g_array_append_val(sources, fd);

@@ -50,8 +50,10 @@ class Row:
         """What vsub must end with."""
         if self.victim == "vsub" and not self.is_stop:
             return -signal.SIGKILL
-        # The script has ended: what befalls any but those who have to tell it makes that not undone.
-        if self.step == "ending" and self.victim != "engine" and not (self.victim == "keeper" and not self.is_stop):
+        # The script has ended: what befalls any but those who have to tell it, and who has to write what it mapped, makes
+        # that not undone.
+        is_teller = self.victim == "engine" or self.victim in ("keeper", "file server") and not self.is_stop
+        if self.step == "ending" and not is_teller:
             return 0
         return 130 if self.is_ended_by_interrupt() else 125
 
