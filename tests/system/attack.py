@@ -202,14 +202,17 @@ class Place:
         folder = prepare_folder(self.owner, os.getuid() == 0)
         before = snapshot(folder)
         environment = {"VTORQUE_ATTACK_SECRET": SECRET}
+        # What a careless starter leaves open must not come further than to the starter's own program.
+        left_open = os.open(f"{folder}/own", os.O_RDONLY)
         if self.is_own:
             with open(f"{self.site.folder}/etc/vtorque.conf", "w", encoding="ascii") as file:
                 file.write(f"GUEST_KERNEL={self.guest}\n")
             words = ("-d", folder, "-vm", f"img={image},ram={256 if image == 'tiny' else 512}M")
-            job = Running(self.site, attack_script(folder), *words, stdin=subprocess.PIPE, environment=environment)
+            job = Running(self.site, attack_script(folder), *words, stdin=subprocess.PIPE, environment=environment, pass_fds=[left_open])
         else:
             job = Served(self.site, self.owner, attack_script(folder), image=image, ram_mib=256 if image == "tiny" else 512,
-                         kernel_dir=self.guest, submit_dir=folder, options={"stdin": subprocess.PIPE, "environment": environment})
+                         kernel_dir=self.guest, submit_dir=folder, options={"stdin": subprocess.PIPE, "environment": environment, "pass_fds": [left_open]})
+        os.close(left_open)
         self.closers.append(job)
         return Victim(job, folder, before)
 
@@ -345,7 +348,7 @@ def server_sockets(place):
 
 
 def no_abstract_socket(place):
-    """No name of a file server's socket is one of the host's"""
+    """no name of a file server's socket is one of the host's"""
     names = {name for name in server_sockets(place) if name.startswith("@")}
     equal(names & {name for _, name in named_sockets()}, set())
     for name in names:
@@ -372,6 +375,21 @@ def descriptors(pid):
         kind = re.sub(r"^/proc/\d+/", "/proc/N/", kind)
         found[kind] = found.get(kind, 0) + 1
     return found
+
+
+def run_folder(place):
+    """every file of the run folder is 0600 in a folder that is 0700, and the lock names the keeper"""
+    victim = place.victim()
+    root = f"{place.site.runtime}/vtorque" if place.is_own else "/run/vtorque/jobs"
+    folder = f"{root}/{victim.slot}"
+    for path in (root, folder):
+        equal(stat.S_IMODE(os.stat(path).st_mode), 0o700, path)
+    for name in os.listdir(folder):
+        status = os.stat(f"{folder}/{name}")
+        equal((status.st_uid, stat.S_IMODE(status.st_mode)), (place.owner.uid if place.is_own else 0, 0o600), name)
+    with open(f"{folder}/lock", "r+b") as file:
+        found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0))
+    equal(struct.unpack("hhqqi", found[:struct.calcsize("hhqqi")])[4], victim.roles["keeper"].pid)
 
 
 EVENTS = {"anon_inode:[eventfd]", "anon_inode:[eventpoll]", "anon_inode:[signalfd]", "anon_inode:[timerfd]"}
@@ -425,7 +443,7 @@ def everyone(place):
 
 
 def ids(place):
-    """Engine and QEMU have the slot's id and no groups, the file server the owner's"""
+    """engine and QEMU have the slot's id and no groups, the file server the owner's"""
     victim, owner = place.victim(), place.owner
     slot_id = str(1900000000 + victim.slot)
     for role, pid in everyone(place).items():
@@ -456,7 +474,7 @@ def no_core_files(place):
 
 
 def proc_is_roots(place):
-    """Nobody's ids open the /proc of engine and file servers: neither can be traced or dumped"""
+    """nobody's ids open the /proc of engine and file servers: neither can be traced or dumped"""
     for role, pid in everyone(place).items():
         if role == "engine" or role.startswith("server") and not place.is_own:
             equal((os.stat(f"/proc/{pid}/fd").st_uid, os.stat(f"/proc/{pid}/environ").st_uid), (0, 0), role)
@@ -474,7 +492,7 @@ def namespaces(place):
 
 
 def user_namespace_is_roots(place):
-    """The file server's user namespace is owned by root and maps the owner's ids alone"""
+    """the file server's user namespace is owned by root and maps the owner's ids alone"""
     for server in place.victim().servers:
         equal(owner_of_namespace(server.pid), 0)
         lines = read_file(f"/proc/{server.pid}/uid_map").decode().split()
@@ -490,21 +508,21 @@ def owner_of_namespace(pid):
 
 
 def environments(place):
-    """Nothing of the starter's environment is in a process of the job"""
+    """nothing of the starter's environment is in a process of the job"""
     for role, pid in everyone(place).items():
         words = [word.split(b"=")[0] for word in read_file(f"/proc/{pid}/environ").split(b"\0") if b"=" in word]
         assert set(words) <= {b"PATH", b"LC_ALL"}, (role, words)
 
 
 def arguments(place):
-    """Nobody's secrets and no path of the owner's is on a command line"""
+    """nobody's secrets and no path of the owner's is on a command line"""
     for role, pid in everyone(place).items():
         text = read_file(f"/proc/{pid}/cmdline").decode()
         assert SECRET not in text and place.owner.home not in text, (role, text)
 
 
 def cage_mounts(place):
-    """The cage holds nothing that can be written but /dev/null, and nothing of the owner's"""
+    """the cage holds nothing that can be written but /dev/null, and nothing of the owner's"""
     with open(f"/proc/{place.victim().roles['qemu'].pid}/mountinfo", encoding="utf-8") as file:
         for line in file:
             fields = line.split()
@@ -900,7 +918,7 @@ def make_owned(path, mode, uid, gid):
 def run_folder_rows(place):
     owner = place.owner
     yield Row("other user: /tmp/vtorque-UID as a link is refused: ELOOP or ENOTDIR",
-              lambda: hostile_root(place, lambda path: os.symlink("/tmp", path), b"irectory"))
+              lambda: hostile_root(place, lambda path: os.symlink(place.site.runtime, path), b"irectory"))
     yield Row("other user: /tmp/vtorque-UID that others may enter is refused: EPERM",
               lambda: hostile_root(place, lambda path: make_owned(path, 0o777, owner.uid, owner.gid), b"not permitted"))
     if os.getuid() == 0:
@@ -910,7 +928,7 @@ def run_folder_rows(place):
 
 # The table
 
-STATE = (keeper_holds, engine_holds, qemu_holds, server_holds, no_capabilities, no_core_files, proc_is_roots, namespaces, environments,
+STATE = (run_folder, keeper_holds, engine_holds, qemu_holds, server_holds, no_capabilities, no_core_files, proc_is_roots, namespaces, environments,
          arguments, cage_mounts)
 
 

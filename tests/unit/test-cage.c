@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "cage/filter.h"
 
 #define CAGE_ID 1900000255u
 
@@ -102,6 +103,12 @@ static gboolean check_attempts(void)
 
 static gboolean check_state(void)
 {
+    int death = 0;
+    prctl(PR_GET_PDEATHSIG, &death);
+    if (death != SIGKILL) {
+        printf("# outlives its parent\n");
+        return FALSE;
+    }
     gboolean ok =
         prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 && getuid() != 0;
     for (int cap = 0; cap < 40; cap++)
@@ -198,9 +205,61 @@ static void test_cage(void)
     g_assert_cmphex(status, ==, 0);
 }
 
+typedef struct {
+    const char *name;
+    long number, arguments[5], result; /* 0, or -errno */
+} Call;
+
+static const Call server_calls[] = {
+    {"unshare user", SYS_unshare, {CLONE_NEWUSER}, -EPERM},
+    {"unshare mounts", SYS_unshare, {CLONE_NEWNS}, -EPERM},
+    {"unshare net", SYS_unshare, {CLONE_NEWNET}, -EPERM},
+    {"clone user", SYS_clone, {CLONE_NEWUSER | SIGCHLD}, -EPERM},
+    {"setns", SYS_setns, {0, 0}, -EPERM},
+    {"mount", SYS_mount, {PATH("x"), PATH("/lib"), PATH("tmpfs"), 0, 0}, -EPERM},
+    {"ptrace", SYS_ptrace, {16, 1}, -EPERM},
+    {"socket inet", SYS_socket, {AF_INET, SOCK_STREAM}, -EPERM},
+    {"a working directory of its own", SYS_unshare, {CLONE_FS}, 0},
+    {"setgroups", SYS_setgroups, {0, 0}, 0},
+};
+
+/* The child: what a file server may still call. */
+static void serve_files(void)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean ok = vt_filter_load_server(true, &error);
+    for (gsize i = 0; i < G_N_ELEMENTS(server_calls); i++) {
+        const Call *at = &server_calls[i];
+        const long *a = at->arguments;
+        pid_t self = getpid();
+        long result = syscall(at->number, a[0], a[1], a[2], a[3], a[4]);
+        if (getpid() != self)
+            _exit(0);
+        if ((result < 0 ? -errno : result) != at->result) {
+            printf("# %s: %s\n", at->name, result >= 0 ? "done" : g_strerror(errno));
+            ok = FALSE;
+        }
+    }
+    fflush(stdout);
+    _exit(ok ? 0 : 1);
+}
+
+static void test_server(void)
+{
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0)
+        serve_files();
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmphex(status, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cage/inside", test_cage);
+    g_test_add_func("/cage/server", test_server);
     return g_test_run();
 }

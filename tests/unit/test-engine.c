@@ -291,6 +291,21 @@ static void test_good(void)
     g_assert_cmpint(talk.reason, ==, CTL_REASON_DONE);
 }
 
+/* The keeper died, or was killed before the engine could ask for a signal at its death. */
+static void test_keeper_gone(void)
+{
+    Talk talk;
+    int status;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    close(talk.keeper);
+    talk.keeper = -1;
+    g_assert_cmpint(waitpid(talk.engine, &status, 0), ==, talk.engine);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 125);
+    talk_clear(&talk);
+}
+
 /* type, aux, session: one byte each; the session's second is 0. */
 static const Case from_birth[] = {
     CASE("noise", "bad frame", "GET / HTTP/1.0\r\n\r\n"),
@@ -553,6 +568,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/engine/good", test_good);
+    g_test_add_func("/engine/keeper-gone", test_keeper_gone);
     add_cases("agent/first", from_birth, G_N_ELEMENTS(from_birth), test_from_birth);
     add_cases("agent/running", when_running, G_N_ELEMENTS(when_running), test_running);
     g_test_add_func("/engine/agent/no exit status", test_no_exit);
