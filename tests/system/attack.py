@@ -27,8 +27,10 @@ import sys
 import tempfile
 import threading
 
+import acts
 import lib
-from lib import (BUILD, DEADLINE, GUEST, Gate, Inventory, Running, Served, Site, TemporaryUser, User, children, document, equal, find_job,
+from squash import Squash
+from lib import (BUILD, DEADLINE, GUEST, Gate, Inventory, Result, Running, Served, Site, TemporaryUser, User, children, document, equal, find_job,
                  is_same, named_sockets, processes, read_process, run_tests, wait_for)
 
 ACTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "acts.py")
@@ -800,6 +802,20 @@ def share_others(place):
     refused(place, "Permission denied", mounts=[f"{folder}/inner"])()
 
 
+def squashed(place):
+    """a submit directory that is root-squashed (FUSE without allow_other): root may not look into it, the job reads and writes"""
+    folder = f"{place.owner.home}/squashed"
+    os.mkdir(folder)
+    os.chown(folder, place.owner.uid, place.owner.gid)
+    with Squash(folder, place.owner) as squash:
+        squash.files[b"in"] = [2, b"here\n"]
+        equal(acts.attempt("list", folder), "EACCES", "root's look")
+        with Served(place.site, place.owner, "cat in; echo out > out\n", submit_dir=folder, home=folder) as job:
+            result = job.finish(5 * DEADLINE)
+        equal(result, Result(0, b"here\n", b""))
+        equal(squash.files[b"out"][1], b"out\n")
+
+
 def relative_paths(place):
     """owner: a path with dots in a job document is refused by who starts the job"""
     refused(place, "bad value of 'submit_dir'", status=2, submit_dir=f"{place.owner.home}/../../root")()
@@ -888,7 +904,7 @@ def looked_up(place):
     assert b"forged" not in result.out and b"root" not in result.out, result
 
 
-REFUSALS = (kernel_link, kernel_fifo, kernel_folder_link, kernel_private, kernel_swapped, share_swapped, share_proc, share_others,
+REFUSALS = (kernel_link, kernel_fifo, kernel_folder_link, kernel_private, kernel_swapped, share_swapped, share_proc, share_others, squashed,
             relative_paths, site_kernel, pool_link, pool_owners, many_groups, looked_up, kill_server, abort_server)
 
 
