@@ -561,8 +561,10 @@ def stop_server(place):
 
 def ends_well(place, get):
     victim = get()
-    result = victim.end()
-    equal(result.status, 5, result)
+    with subprocess.Popen([*place.owner.prefix(), "sleep", "1000"]) as other:
+        result = victim.end()
+        equal((result.status, other.poll()), (5, None), "status of the job, and of another process of its owner;")
+        other.kill()
     folder_is_unchanged(victim)
     equal(read_file(f"{victim.folder}/after"), b"after\n")
 
@@ -924,6 +926,20 @@ def hostile_root(place, prepare, wanted):
         os.unlink(path) if os.path.islink(path) else os.rmdir(path)
 
 
+def script_swapped(place):
+    """owner: a script that becomes another after it was submitted changes nothing"""
+    path = f"{place.site.work}/script"
+    write_file(path, b"echo right\n", place.owner)
+    with Gate() as gate:
+        process = place.site.start(*lib.TINY, path, **gate.options())
+        gate.wait("locked")
+        os.unlink(path)
+        os.symlink("/etc/passwd", path)
+        gate.open()
+        out, err = process.communicate(timeout=5 * DEADLINE)
+    equal((process.returncode, out), (0, b"right\n"), err)
+
+
 def make_owned(path, mode, uid, gid):
     os.mkdir(path)
     os.chmod(path, mode)
@@ -937,6 +953,7 @@ def run_folder_rows(place):
               lambda: hostile_root(place, lambda path: os.symlink(place.site.runtime, path), b"irectory"))
     yield Row("other user: /tmp/vtorque-UID that others may enter is refused: EPERM",
               lambda: hostile_root(place, lambda path: make_owned(path, 0o777, owner.uid, owner.gid), b"not permitted"))
+    yield Row(script_swapped.__doc__, lambda: script_swapped(place))
     if os.getuid() == 0:
         yield Row("other user: /tmp/vtorque-UID of another's is refused", lambda: hostile_root(
             place, lambda path: make_owned(path, 0o700, 12345, 12345), b"ermi"))
@@ -958,7 +975,7 @@ def own_rows(place):
     yield from stub_rows(place)
     yield from guest_rows(place.victim, GUEST_ROOT_ROWS)
     yield Row("nothing has changed: the job's processes live", lambda: is_unchanged(place))
-    yield Row("nothing has changed: the job ends with its script's status, and the folder is as it was",
+    yield Row("nothing has changed: the job ends with its script's status, the folder is as it was, no other process is dead",
               lambda: ends_well(place, place.victim))
     yield from guest_rows(place.host_victim, HOST_ROOT_ROWS)
     yield Row("nothing has changed: the job of img=host ends with its script's status", lambda: ends_well(place, place.host_victim))
