@@ -296,10 +296,13 @@ static void test_keeper_gone(void)
 {
     Talk talk;
     int status;
+    char byte;
     talk_start(&talk, 60);
     become_running(&talk);
     close(talk.keeper);
     talk.keeper = -1;
+    await(&talk, talk.client, CTL_OUTCOME, -1);
+    g_assert_cmpint(recv(talk.client, &byte, 1, 0), ==, 0);
     g_assert_cmpint(waitpid(talk.engine, &status, 0), ==, talk.engine);
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, 125);
