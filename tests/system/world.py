@@ -282,20 +282,23 @@ def environ_of(text):
     return dict(entry.split("=", 1) for entry in entries if entry)
 
 
-def environment_is(more=(), less=()):
-    """As the host's login, but for what vTorque sets."""
+def environment_is(batch, more=()):
+    """As the host's login, but for what vTorque sets. What an image's start-up files do is not compared with the host's."""
     def check(guest, host):
         guest, host = environ_of(guest), environ_of(host)
         own = {name for name in guest if name.startswith("PBS_") or name == "ENVIRONMENT"}
-        equal(own, (PBS | set(more)) - set(less))
-        guest = {name: value for name, value in guest.items() if name not in own}
+        equal(own, PBS | set(more))
+        if not SHAPE.startswith("img=host"):
+            given = login_environment(batch.given, batch.is_all)
+            own |= {name for name in host if name not in OWN and host[name] != given.get(name)}
+        guest, host = ({name: value for name, value in side.items() if name not in own} for side in (guest, host))
         equal(sorted(guest), sorted(host))
         equal({name: value for name, value in guest.items() if value != host[name]}, {})
     return check
 
 
 ENVIRON = "base64 -w0 /proc/self/environ"
-row(PLAIN, "env", "env: a login's, the locale, the documented PBS variables and nothing else", ENVIRON, environment_is({"PBS_O_TZ"}))
+row(PLAIN, "env", "env: a login's, the locale, the documented PBS variables and nothing else", ENVIRON, environment_is(PLAIN, {"PBS_O_TZ"}))
 
 
 def environment_with_all(guest, host):
@@ -304,7 +307,7 @@ def environment_with_all(guest, host):
     assert "TMPDIR" not in text
     found = dict(environ_of(host))
     equal(found.pop("TMPDIR"), "/tmp/vtt-none")
-    environment_is({"PBS_O_TZ"})(guest, base64.b64encode("\0".join(f"{name}={value}" for name, value in found.items())
+    environment_is(LOW, {"PBS_O_TZ"})(guest, base64.b64encode("\0".join(f"{name}={value}" for name, value in found.items())
                                                          .encode(errors="surrogateescape")))
 
 
@@ -315,7 +318,7 @@ row(LOW, "env", "env -V: the submitter's, also with new lines, 60 KiB, bytes, fu
 def environment_with_some(guest, host):
     text = environ_of(guest)
     equal((text.pop("GIVEN"), text.pop("ALSO"), text.get("NOT")), ("1 2", "here", None))
-    environment_is({"PBS_O_TZ"})(base64.b64encode("\0".join(f"{name}={value}" for name, value in text.items())
+    environment_is(OPEN, {"PBS_O_TZ"})(base64.b64encode("\0".join(f"{name}={value}" for name, value in text.items())
                                                   .encode(errors="surrogateescape")), host)
 
 
