@@ -41,6 +41,8 @@ typedef struct {
     VtOptions *options;
     const VtSettings *settings;
     int stdin_fd;
+    VtAllocation allocation;
+    GPtrArray *request_notes; /* of char *: what the request's resolution says, until it is final */
 } Draft;
 
 static bool check_local(Draft *draft, GError **error)
@@ -141,42 +143,61 @@ static void take_disk(Draft *draft)
     if (job->image != VT_IMAGE_DISK)
         return;
     VtSetting place = shape->fs_type == VT_FS_SHAREDFS ? VT_SETTING_WS_DIR : VT_SETTING_RAMDISK_DIR;
-    guint64 ramdisk_mib = vt_settings_get_number(settings, VT_SETTING_RAMDISK_SIZE);
     job->image_name = g_strdup(shape->image_name);
     job->image_dir = vt_pool_find(settings);
     job->init = shape->init;
     job->fs_type = shape->fs_type;
     if (place == VT_SETTING_WS_DIR || vt_settings_is_set(settings, place))
         job->scratch_dir = g_strdup(vt_settings_get_text(settings, place));
-    else
-        job->scratch_mib = ramdisk_mib ? (guint)ramdisk_mib : shape->ram_mib;
 }
 
+/* What follows from the RAM. */
+static void take_ram(Draft *draft)
+{
+    VtJob *job = draft->job;
+    guint64 tmp_mib = vt_settings_get_number(draft->settings, VT_SETTING_TMP_SIZE_DEFAULT);
+    guint64 ramdisk_mib = vt_settings_get_number(draft->settings, VT_SETTING_RAMDISK_SIZE);
+    job->ram_mib = draft->submission->shape.ram_mib;
+    job->tmp_mib = tmp_mib ? tmp_mib : MAX(job->ram_mib / 2, 1);
+    if (job->image == VT_IMAGE_DISK && !job->scratch_dir)
+        job->scratch_mib = ramdisk_mib ? (guint)ramdisk_mib : job->ram_mib;
+}
+
+static bool resolve(Draft *draft, GError **error)
+{
+    const VtOptions *options = draft->options;
+    vt_shape_clear(&draft->submission->shape);
+    g_ptr_array_set_size(draft->request_notes, 0);
+    return vt_request_resolve(
+        &options->requests[VT_PLACE_LINE], &options->requests[VT_PLACE_SCRIPT], draft->settings,
+        &draft->allocation, &draft->submission->shape, draft->request_notes, error);
+}
+
+/* As if the best acceleration worked that the site allows: it takes the least memory, and whether
+ * it works is found out last. */
 static bool resolve_request(Draft *draft, GError **error)
 {
     const VtOptions *options = draft->options;
     VtSubmission *submission = draft->submission;
     VtLocalRequest asked = {(guint)options->ppn.number, options->memory.number / VT_MIB};
+    bool may_accelerate =
+        vt_settings_get_number(draft->settings, VT_SETTING_ACCEL) != (guint64)VT_ACCEL_TCG;
     VtHost host;
     if (!vt_host_load(&host, error))
         return false;
-    VtAllocation allocation = vt_local_allocate(&host, &asked, draft->settings, submission->notes);
-    allocation.accel = draft->job->accel;
-    if (!vt_request_resolve(&options->requests[VT_PLACE_LINE], &options->requests[VT_PLACE_SCRIPT],
-                            draft->settings, &allocation, &submission->shape, submission->notes,
-                            error))
+    draft->allocation = vt_local_allocate(&host, &asked, draft->settings, submission->notes);
+    draft->allocation.accel = may_accelerate ? VT_ACCEL_KVM : VT_ACCEL_TCG;
+    if (!resolve(draft, error))
         return false;
     VtJob *job = draft->job;
-    guint64 tmp_mib = vt_settings_get_number(draft->settings, VT_SETTING_TMP_SIZE_DEFAULT);
     take_disk(draft);
+    take_ram(draft);
     job->locks = submission->shape.locks;
     job->file_server = (VtFileServer)vt_settings_get_number(draft->settings, VT_SETTING_VIRTIOFSD);
-    job->ram_mib = submission->shape.ram_mib;
     job->vcpus = submission->shape.vcpus;
     job->boot_timeout_s = submission->shape.boot_timeout_s;
     job->walltime_s = (guint)options->walltime_s.number;
     job->kill_grace_s = (guint)vt_settings_get_number(draft->settings, VT_SETTING_KILL_GRACE);
-    job->tmp_mib = tmp_mib ? tmp_mib : MAX(job->ram_mib / 2, 1);
     return true;
 }
 
@@ -427,6 +448,22 @@ static bool choose_accel(Draft *draft, GError **error)
                            &draft->job->accel, submission->warnings, error);
 }
 
+/* An emulated processor takes memory of its own: where it came out as one, the RAM may have to be
+ * less. */
+static bool fit_memory(Draft *draft, GError **error)
+{
+    VtSubmission *submission = draft->submission;
+    if (draft->job->accel != draft->allocation.accel) {
+        draft->allocation.accel = draft->job->accel;
+        if (!resolve(draft, error))
+            return false;
+        take_ram(draft);
+    }
+    for (guint i = 0; i < draft->request_notes->len; i++)
+        g_ptr_array_add(submission->notes, g_strdup(draft->request_notes->pdata[i]));
+    return true;
+}
+
 /* What the engine will check again: a value that it would refuse is refused here. */
 static bool check_document(Draft *draft, GError **error)
 {
@@ -438,9 +475,10 @@ static bool check_document(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,     load_script,      load_directives, check_host,    load_owner,   name_job,
-    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,
-    load_command,    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
+    check_local,  load_script,     load_directives, check_host,       load_owner,
+    name_job,     resolve_request, load_submit_dir, load_mounts,      load_work_dir,
+    find_image,   find_kernel,     load_command,    load_environment, load_limits,
+    find_outputs, choose_accel,    fit_memory,      check_document,
 };
 
 static void take_warnings(VtSubmission *submission, const VtSettings *settings)
@@ -460,7 +498,13 @@ VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, 
     submission->is_dry_run = options->is_dry_run;
     submission->is_verbose = options->is_verbose;
     take_warnings(submission, settings);
-    Draft draft = {submission, submission->job, options, settings, stdin_fd};
+    g_autoptr(GPtrArray) request_notes = g_ptr_array_new_with_free_func(g_free);
+    Draft draft = {.submission = submission,
+                   .job = submission->job,
+                   .options = options,
+                   .settings = settings,
+                   .stdin_fd = stdin_fd,
+                   .request_notes = request_notes};
     for (gsize i = 0; i < G_N_ELEMENTS(steps); i++)
         if (!steps[i](&draft, error))
             return NULL;
