@@ -22,8 +22,8 @@ import sys
 import tempfile
 
 import lib
-from lib import (BUILD, DEADLINE, GUEST, MIB, SOURCE, TINY, Gate, Inventory, Running, Site, Stub, attempt, equal, find_job, is_same,
-                 print_result, processes, read_status, run_tests, strike, wait_for)
+from lib import (BUILD, DEADLINE, GUEST, MIB, SOURCE, Gate, Inventory, Running, Served, Site, Stub, TemporaryUser, attempt, equal, find_job,
+                 is_same, read_status, run_tests, strike, wait_for)
 
 SITE = None
 SHAPE = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
@@ -468,6 +468,27 @@ def named_leaf():
         equal(group.leaves(), [])
 
 
+def named_served():
+    """v1: another user's job below a named cgroup: its engine, QEMU and file server are in the leaf, which is gone before the keeper"""
+    name = f"vtt-served-{os.getpid()}"
+    with TemporaryUser() as owner, Group("memory", name=name) as group:
+        with Served(SITE, owner, STAY, "--cgroup", f"{own_path('memory')}/{name}") as job:
+            job.wait_text(b"up")
+            keeper = next(process for process in lib.children(job.starter.pid) if process.name == "vtorque-keeper")
+            engine = lib.children(keeper.pid)[0]
+            leaf = group.leaf("memory")
+            members = {int(pid) for pid in read(leaf, "cgroup.procs").split()}
+            inside = {engine.pid, *(process.pid for process in lib.children(engine.pid))}
+            equal((inside - members, members - inside), (set(), set()), "members of the leaf")
+            assert owner.uid in {int(read_status(pid)["Uid"].split()[1]) for pid in members}
+            assert int(read(leaf, "memory.usage_in_bytes")) > 100 * MIB
+            watch = os.pidfd_open(keeper.pid)
+            os.kill(engine.pid, signal.SIGKILL)
+            select.select([watch], [], [], DEADLINE)
+            equal(group.leaves(), [], "leaves at the keeper's end")
+            os.close(watch)
+
+
 def named_cpuset():
     """v1: a named cgroup's cpuset holds the job, which lives in it without a leaf"""
     core = min(os.sched_getaffinity(0))
@@ -688,7 +709,7 @@ def in_guest(guest, test):
 
 
 V1_TESTS = (v1_limits_before_birth, v1_charged, v1_over_memory, v1_real_guest, v1_server_over_memory, v1_tasks, v1_kills_disabled,
-            v1_parents_limit, v1_foreign, v1_foreign_engine, v1_foreign_keeper, v1_memory_seen, named_leaf)
+            v1_parents_limit, v1_foreign, v1_foreign_engine, v1_foreign_keeper, v1_memory_seen, named_leaf, named_served)
 V2_TESTS = (v2_life, v2_foreign, v2_foreign_engine)
 
 
