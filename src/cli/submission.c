@@ -30,6 +30,7 @@
 #include "image/pool.h"
 #include "job/environment.h"
 #include "job/owner.h"
+#include "share/command.h"
 
 #define EPOCH_2025 1735689600        /* s since 1970: numbers of jobs start small */
 #define OPEN_FILES_MAX (1024 * 1024) /* fs.nr_open of a fresh kernel: more is EPERM there */
@@ -194,6 +195,8 @@ static bool resolve_request(Draft *draft, GError **error)
     take_ram(draft);
     job->locks = submission->shape.locks;
     job->file_server = (VtFileServer)vt_settings_get_number(draft->settings, VT_SETTING_VIRTIOFSD);
+    if (!vt_server_check(job->file_server, job->locks, error))
+        return false;
     job->vcpus = submission->shape.vcpus;
     job->boot_timeout_s = submission->shape.boot_timeout_s;
     job->walltime_s = (guint)options->walltime_s.number;

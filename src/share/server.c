@@ -22,14 +22,15 @@
 #include "cage/cage.h"
 #include "cage/filter.h"
 #include "cage/lookup.h"
+#include "share/command.h"
 #include "share/ids.h"
+#include "share/preload.h"
 #include "share/program.h"
 #include "share/tree.h"
 
-#define SERVER_PROGRAM "/usr/lib/qemu/virtiofsd"
-#define SERVER_FD 3
 #define ERROR_TEXT_MAX 1024
 #define EXEC_MS 30000 /* from the fork to the program: 10 ms, and a hung file system's time */
+#define OPEN_FILES ((rlim_t)1024 * 1024) /* the kernel's fs.nr_open, unless it was changed */
 
 /* What virtiofsd needs inside its user namespace to act for the owner: without SETPCAP it dies by
  * SIGSYS. */
@@ -61,6 +62,19 @@ static void start_clear(Start *start)
 static bool is_for_another(const VtOwner *owner)
 {
     return geteuid() == 0 && owner->uid != 0;
+}
+
+/* As many descriptors as the hard limit allows, or root may have. Returns their number. */
+static guint64 raise_open_files(void)
+{
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    const struct rlimit hard = {limit.rlim_max, limit.rlim_max};
+    const struct rlimit many = {MAX(limit.rlim_max, OPEN_FILES), MAX(limit.rlim_max, OPEN_FILES)};
+    if (setrlimit(RLIMIT_NOFILE, &many) < 0)
+        setrlimit(RLIMIT_NOFILE, &hard);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur;
 }
 
 /* What the owner named is looked up as the owner would. */
@@ -144,7 +158,24 @@ static bool map_ids(pid_t pid, const VtOwner *owner, guint *left_out, GError **e
     return true;
 }
 
-static bool place_descriptors(const Start *start, GError **error)
+/* At its own number, without close-on-exec. */
+static bool place_preload(GError **error)
+{
+    vt_autofd object =
+        vt_fd_from_bytes("vtorque-preload", vt_preload_bytes, vt_preload_size, error);
+    if (object < 0)
+        return false;
+    vt_autofd high = fcntl(object, F_DUPFD_CLOEXEC, 64);
+    if (high < 0 || dup2(high, VT_PRELOAD_FD) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot place the file server's descriptors");
+    /* If it was made at that very number, that is not its to close any more. */
+    if (object == VT_PRELOAD_FD)
+        vt_fd_steal(&object);
+    return true;
+}
+
+static bool place_descriptors(const VtServerKind *kind, const Start *start, GError **error)
 {
     vt_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(start->log, 2) < 0)
@@ -152,15 +183,20 @@ static bool place_descriptors(const Start *start, GError **error)
                                   "cannot place the file server's descriptors");
     /* The error report and the listener move up, all else below goes at exec. */
     int listener = fcntl(start->listener, F_DUPFD_CLOEXEC, 64);
-    if (listener < 0 || dup2(listener, SERVER_FD) < 0)
+    if (listener < 0 || dup2(listener, VT_SERVER_FD) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot place the file server's descriptors");
-    return true;
+    return !kind->has_preload || place_preload(error);
 }
 
 static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, const Start *start,
                         GError **error)
 {
+    const VtServerKind *kind = vt_server_kind(plan->file_server);
+    const char *program = vt_server_find(kind);
+    guint64 files = raise_open_files();
+    if (!program)
+        return vt_server_check(plan->file_server, plan->locks, error);
     if (unshare(CLONE_NEWNS) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the file server's mounts");
@@ -171,34 +207,18 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;
     if (is_for_another(owner) &&
-        (!vt_program_hide(SERVER_PROGRAM, error) || !take_groups(owner, error) ||
+        (!vt_program_hide(program, error) || !take_groups(owner, error) ||
          !become_owner(owner, start->ids[1], error)))
         return false;
-    if (!keep_capabilities(error) || !place_descriptors(start, error))
+    if (!keep_capabilities(error) || !place_descriptors(kind, start, error))
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up rights");
     if (!vt_filter_load_server(owner->uid != 0, error))
         return false;
-    const char *const argv[] = {"virtiofsd",
-                                "--fd=" G_STRINGIFY(SERVER_FD),
-                                "--rlimit-nofile=0",
-                                "-o",
-                                "source=" VT_TREE_PLACE,
-                                "-o",
-                                "sandbox=chroot",
-                                "-o",
-                                "log_level=err",
-                                "-o",
-                                "xattr",
-                                "-o",
-                                "posix_acl",
-                                "-o",
-                                is_root ? "cache=always" : "cache=auto",
-                                NULL};
-    const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
-    execve(SERVER_PROGRAM, (char *const *)argv, (char *const *)envp);
-    return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot execute '%s'", SERVER_PROGRAM);
+    g_autofree const char **argv = vt_server_command(plan, is_root, files);
+    execve(program, (char *const *)argv, (char *const *)kind->environment);
+    return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot execute '%s'", program);
 }
 
 /* The child. Never returns. */

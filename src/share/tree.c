@@ -16,20 +16,23 @@
 
 #define MOUNTINFO_MAX (16 * 1024 * 1024)
 
-/* What is left out is what a guest has of its own, or what is the host's business alone. */
-static const char *const unreal[] = {
-    "autofs",    "bdev",      "binfmt_misc",     "bpf",         "cgroup",
-    "cgroup2",   "configfs",  "cpuset",          "debugfs",     "devpts",
-    "devtmpfs",  "efivarfs",  "fuse.gvfsd-fuse", "fuse.portal", "fuse.lxcfs",
-    "fusectl",   "hugetlbfs", "mqueue",          "nsfs",        "pipefs",
-    "proc",      "pstore",    "ramfs",           "rpc_pipefs",  "securityfs",
-    "selinuxfs", "smackfs",   "sockfs",          "sysfs",       "tmpfs",
-    "tracefs",   NULL,
+/* What a guest has of its own, or what is the host's business alone. Behind /proc/self there would
+ * be the file server itself. */
+static const char *const kernels[] = {
+    "bdev",      "binfmt_misc", "bpf",        "cgroup",    "cgroup2", "configfs",   "cpuset",
+    "debugfs",   "devpts",      "devtmpfs",   "efivarfs",  "fusectl", "hugetlbfs",  "mqueue",
+    "nsfs",      "pipefs",      "proc",       "pstore",    "sockfs",  "rpc_pipefs", "securityfs",
+    "selinuxfs", "smackfs",     "fuse.lxcfs", "sysfs",     "tracefs", NULL,
+};
+
+/* What the root is shown without, beside those: memory, and what programs of the host mount. */
+static const char *const passing[] = {
+    "autofs", "fuse.gvfsd-fuse", "fuse.portal", "ramfs", "tmpfs", NULL,
 };
 
 bool vt_tree_is_real(const char *fs_type)
 {
-    return !g_strv_contains(unreal, fs_type);
+    return !g_strv_contains(kernels, fs_type) && !g_strv_contains(passing, fs_type);
 }
 
 static bool is_below(const char *path, const char *directory)
@@ -67,46 +70,103 @@ static bool cover(const VtPlan *plan, const char *top, const char *path, GError 
            (make_mount_points(plan, top, path, error) && vt_cage_mount_read_only(path, error));
 }
 
-/* Treats one line of mountinfo that lies below the shown root `top`. `covered` is the last mount
- * that was hidden. */
-static bool treat_mount(const char *line, const VtPlan *plan, const char *top, char **covered,
-                        GError **error)
+typedef struct {
+    char *path;
+    char *type;
+} Mount;
+
+static void mount_clear(gpointer data)
+{
+    Mount *mount = data;
+    g_free(mount->path);
+    g_free(mount->type);
+}
+
+static void add_mount(GArray *mounts, const char *line, const char *top)
 {
     g_auto(GStrv) fields = g_strsplit(line, " ", 0);
     guint n = g_strv_length(fields), dash = 6;
     while (dash < n && strcmp(fields[dash], "-") != 0)
         dash++;
     if (dash + 1 >= n)
-        return true;
-    g_autofree char *path = g_strcompress(fields[4]);
-    if (!is_below(path, top) || (*covered && is_below(path, *covered)))
-        return true;
-    if (strcmp(path, top) == 0 || vt_tree_is_real(fields[dash + 1])) {
-        g_autoptr(GError) local = NULL;
-        /* A mount that cannot be looked at shows nothing either. */
-        if (!vt_cage_mount_read_only(path, &local) && access(path, F_OK) == 0) {
-            g_propagate_error(error, g_steal_pointer(&local));
-            return false;
-        }
-        return true;
-    }
-    g_free(*covered);
-    *covered = g_steal_pointer(&path);
-    return cover(plan, top, *covered, error);
+        return;
+    Mount mount = {g_strcompress(fields[4]), g_strdup(fields[dash + 1])};
+    if (is_below(mount.path, top))
+        g_array_append_val(mounts, mount);
+    else
+        mount_clear(&mount);
 }
 
-/* Makes the host's root as it is bound at `top` fit to be shown. */
-static bool trim_root(const VtPlan *plan, const char *top, GError **error)
+/* The mounts at and below `top`, an array of Mount, each after what it is mounted on. (transfer
+ * full) */
+static GArray *list_mounts(const char *top, GError **error)
 {
     vt_autofd fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     g_autoptr(GBytes) text = fd < 0 ? NULL : vt_fd_read_all(fd, MOUNTINFO_MAX, "mountinfo", error);
-    if (!text)
-        return fd >= 0 || vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read mountinfo");
+    if (!text) {
+        if (fd < 0)
+            vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read mountinfo");
+        return NULL;
+    }
+    GArray *mounts = g_array_new(FALSE, FALSE, sizeof(Mount));
+    g_array_set_clear_func(mounts, mount_clear);
     g_auto(GStrv) lines = g_strsplit(g_bytes_get_data(text, NULL), "\n", 0);
-    g_autofree char *covered = NULL;
     for (char **line = lines; *line; line++)
-        if (!treat_mount(*line, plan, top, &covered, error))
+        add_mount(mounts, *line, top);
+    return mounts;
+}
+
+static bool show_read_only(const char *path, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    /* A mount that cannot be looked at shows nothing either. */
+    if (vt_cage_mount_read_only(path, &local) || access(path, F_OK) < 0)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&local));
+    return false;
+}
+
+/* Makes a directory as it is bound at `top` fit to be shown: the root with its real file systems
+ * only, all read-only; a writable one without the kernel's own. */
+static bool trim(const VtPlan *plan, bool is_root, const char *top, const GArray *mounts,
+                 GError **error)
+{
+    const char *covered = NULL;
+    for (guint i = 0; i < mounts->len; i++) {
+        const Mount *each = &g_array_index(mounts, Mount, i);
+        if (covered && is_below(each->path, covered))
+            continue;
+        if (strcmp(each->path, top) == 0 || (is_root ? vt_tree_is_real(each->type)
+                                                     : !g_strv_contains(kernels, each->type))) {
+            if (is_root && !show_read_only(each->path, error))
+                return false;
+            continue;
+        }
+        covered = each->path;
+        if (!cover(plan, top, covered, error))
             return false;
+    }
+    return true;
+}
+
+/* What the host mounts there later (a /proc, a disk) must not come through; but what it mounts on
+ * an autofs, because somebody looked, must. */
+static bool keep_mounts_out(const VtShare *share, const char *top, const GArray *mounts,
+                            GError **error)
+{
+    bool has_autofs = false;
+    for (guint i = 0; i < mounts->len && !share->is_root; i++)
+        has_autofs |= strcmp(g_array_index(mounts, Mount, i).type, "autofs") == 0;
+    if (!has_autofs && mount(NULL, top, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'",
+                                  share->path);
+    for (guint i = 0; i < mounts->len && has_autofs; i++) {
+        const Mount *each = &g_array_index(mounts, Mount, i);
+        if (strcmp(each->type, "autofs") != 0 &&
+            mount(NULL, each->path, NULL, MS_PRIVATE, NULL) < 0 && access(each->path, F_OK) == 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'",
+                                      each->path);
+    }
     return true;
 }
 
@@ -121,11 +181,9 @@ static bool bind_share(const VtPlan *plan, int source, guint index, GError **err
      * of its own. */
     if (mount(link, target, NULL, MS_BIND | MS_REC, NULL) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot share '%s'", share->path);
-    /* What the host mounts there later (a /proc, a disk) must not come through. */
-    if (mount(NULL, target, NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep mounts out of '%s'",
-                                  share->path);
-    return !share->is_root || trim_root(plan, target, error);
+    g_autoptr(GArray) mounts = list_mounts(target, error);
+    return mounts && keep_mounts_out(share, target, mounts, error) &&
+           trim(plan, share->is_root, target, mounts, error);
 }
 
 static void close_sources(gpointer data)
