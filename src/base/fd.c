@@ -75,8 +75,10 @@ int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **er
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make memory file '%s'", name);
         return -1;
     }
-    if (!vt_fd_write_all(fd, data, size, error))
+    if (!vt_fd_write_all(fd, data, size, error)) {
+        g_prefix_error(error, "memory file '%s': ", name);
         return -1;
+    }
     if (lseek(fd, 0, SEEK_SET) < 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot seal memory file '%s'", name);

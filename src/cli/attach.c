@@ -89,12 +89,17 @@ static void maybe_quit(Attach *attach)
     g_main_loop_quit(attach->loop);
 }
 
-/* A reader that went away is no failure; a full disk is. */
+/* A reader that went away is no failure, nor is a descriptor that was never open; a full disk
+ * is. */
 static void break_output(Output *output, int errnum)
 {
+    g_autofree char *what =
+        g_strdup_printf("cannot write %s: %s", output->which == WIRE_STDOUT ? "stdout" : "stderr",
+                        g_strerror(errnum));
     if (errnum != EPIPE)
-        g_printerr("vsub: cannot write %s: %s\n",
-                   output->which == WIRE_STDOUT ? "stdout" : "stderr", g_strerror(errnum));
+        g_printerr("vsub: %s\n", what);
+    if (errnum != EPIPE && errnum != EBADF && !output->attach->result->lost)
+        output->attach->result->lost = g_steal_pointer(&what);
     output->broken = true;
     output->owed += output->held->len;
     g_byte_array_set_size(output->held, 0);
@@ -251,6 +256,11 @@ static void take_exit(Attach *attach, const WireHeader *header, const guint8 *pa
     attach->result->exit_kind = header->aux;
     attach->result->exit_value = wire_get_u32(&reader);
     attach->result->exit_us = now_us();
+    /* A slow reader is ours to wait for now, not the engine's. */
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
+        attach->outputs[which].owed += CTL_OUTPUT_WINDOW + WIRE_TAIL_MAX;
+        credit(&attach->outputs[which], true);
+    }
 }
 
 static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
@@ -330,7 +340,7 @@ static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-static void watch_signals(Attach *attach)
+static bool watch_signals(Attach *attach)
 {
     static const int forwarded[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
                                     SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
@@ -342,8 +352,21 @@ static void watch_signals(Attach *attach)
     for (gsize i = 0; i < G_N_ELEMENTS(forwarded); i++)
         if (sigaction(forwarded[i], NULL, &starters) == 0 && starters.sa_handler != SIG_IGN)
             sigaddset(&set, forwarded[i]);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return false;
     sigprocmask(SIG_BLOCK, &set, NULL);
-    g_unix_fd_add(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), G_IO_IN, on_signal, attach);
+    g_unix_fd_add(fd, G_IO_IN, on_signal, attach);
+    return true;
+}
+
+/* There is no job without somebody who hears the user's signals: its connection ends here. */
+static void refuse(VtResult *result, int run, const char *what, int errnum)
+{
+    result->has_outcome = true;
+    result->reason = CTL_REASON_HOST;
+    result->message = g_strdup_printf("%s: %s", what, g_strerror(errnum));
+    close(run);
 }
 
 static void send_words(VtChannel *channel, WireWordKind kind, const char *const *words)
@@ -400,7 +423,11 @@ void vt_attach(const VtAttachment *attachment, int run, VtResult *result)
     const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
     Attach attach = {.what = attachment, .result = result, .loop = g_main_loop_new(NULL, FALSE)};
     signal(SIGPIPE, SIG_IGN);
-    watch_signals(&attach);
+    if (!watch_signals(&attach)) {
+        refuse(result, run, "cannot watch for signals", errno);
+        g_main_loop_unref(attach.loop);
+        return;
+    }
     attach.channel = vt_channel_new(run, &handlers, &attach);
     start_outputs(&attach);
     send_opening(&attach);
@@ -415,4 +442,5 @@ void vt_attach(const VtAttachment *attachment, int run, VtResult *result)
 void vt_result_clear(VtResult *result)
 {
     g_clear_pointer(&result->message, g_free);
+    g_clear_pointer(&result->lost, g_free);
 }

@@ -5,8 +5,10 @@
  *
  * Theory of operation. Everything is an event in the default GLib main context. Output is written
  * only when the descriptor is ready, in pieces that cannot block, and credited when written; so a
- * slow reader of stdout never holds up stderr. It ends by the engine's CTL_OUTCOME or the
- * connection's end, when all output is written: engine and keeper may be gone long before.
+ * slow reader of stdout never holds up stderr. When the script has ended, all that the engine still
+ * holds is taken into memory (a window and a tail at most): the virtual machine waits for no reader.
+ * It ends by the engine's CTL_OUTCOME or the connection's end, when all output is written: engine
+ * and keeper may be gone long before.
  */
 #pragma once
 
@@ -42,6 +44,7 @@ typedef struct {
     guint64 phase_us[CTL_PHASES]; /* CLOCK_MONOTONIC; 0: not reached */
     guint64 started_us, exit_us, ended_us;
     bool interrupted; /* by a second INT */
+    char *lost;       /* why output of the script could not be written, or NULL */
 } VtResult;
 
 /* Runs the job to its end. Blocks. `run` is taken over. */

@@ -14,7 +14,7 @@
 /* True if what the script did is the job's outcome. */
 static bool script_counts(const VtResult *result)
 {
-    return result->has_outcome &&
+    return result->has_outcome && !result->lost &&
            (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
 }
 
@@ -53,9 +53,13 @@ static json_t *phases_json(const VtResult *result)
 
 bool vt_report_write(const char *path, const VtJob *job, const VtResult *result, GError **error)
 {
-    const char *reason = result->has_outcome ? ctl_reason_name(result->reason) : "internal";
+    bool is_lost = result->has_outcome && result->reason == CTL_REASON_DONE && result->lost;
+    const char *reason = !result->has_outcome ? "internal"
+                         : is_lost            ? ctl_reason_name(CTL_REASON_HOST)
+                                              : ctl_reason_name(result->reason);
     bool counts = script_counts(result);
-    g_autofree char *message = g_utf8_make_valid(result->message ? result->message : "", -1);
+    const char *said = is_lost ? result->lost : result->message ? result->message : "";
+    g_autofree char *message = g_utf8_make_valid(said, -1);
     json_t *report = json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",
         job->id, "accel", vt_choice_word(&vt_accel_choice, job->accel), "outcome",

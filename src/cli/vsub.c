@@ -14,6 +14,7 @@
 #include "cli/attach.h"
 #include "cli/report.h"
 #include "cli/submission.h"
+#include "ctl/birth.h"
 #include "job/guest_plan.h"
 #include "node/launch.h"
 #include "vm/machine.h"
@@ -62,6 +63,17 @@ static void print_outcome(const VtResult *result)
         g_printerr("vsub: the job's engine was killed\n");
     else if (result->reason != CTL_REASON_DONE)
         g_printerr("vsub: %s\n", result->message);
+}
+
+/* An engine that could not tell the outcome tells at least that. */
+static void take_keeper_status(VtResult *result, int status)
+{
+    if (result->has_outcome || status != ENGINE_EXIT_UNREAD)
+        return;
+    result->has_outcome = true;
+    result->reason = CTL_REASON_ENDED;
+    result->message = g_strdup("vsub took nothing of the job's output for too long after the "
+                               "script's end (was it stopped?): the rest is lost");
 }
 
 static bool open_outputs(const VtSubmission *submission, int *output, int *errors, GError **error)
@@ -116,7 +128,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .progress = isatty(STDERR_FILENO),
     };
     vt_attach(&attachment, vt_fd_steal(&launch.run), &result);
-    vt_launch_finish(&launch);
+    take_keeper_status(&result, vt_launch_finish(&launch));
     print_outcome(&result);
     if (submission->is_verbose) {
         g_printerr("vsub: %-9s %s\n", "accel",

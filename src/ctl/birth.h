@@ -13,6 +13,9 @@
  */
 #pragma once
 
+/* The engine's exit status where nobody took the job's output, and so nobody the outcome. */
+#define ENGINE_EXIT_UNREAD 124
+
 /* Descriptors that the starter passes at these numbers; no other is kept. */
 enum {
     KEEPER_FD_JOB = 3, /* the job document (job/job.h), a sealed memory file; the engine's */

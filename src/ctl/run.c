@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ctl/run.c - names of a job's phases and of the reasons for its end. */
+/* ctl/run.c - names of a job's phases and of the reasons for its end; a text before the engine runs. */
 #include "ctl/run.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define TEXT_MAX 1023 /* bytes */
 
 static const char *const phases[CTL_PHASES] = {
     [CTL_PHASE_LOCKED] = "locked",     [CTL_PHASE_BORN] = "born",
@@ -36,4 +41,16 @@ const char *ctl_phase_name(unsigned phase)
 const char *ctl_reason_name(unsigned reason)
 {
     return reason < CTL_REASONS ? reasons[reason] : NULL;
+}
+
+void ctl_run_send_text(int fd, CtlType type, uint8_t aux, const char *text)
+{
+    uint8_t frame[WIRE_HEADER_SIZE + 2 + TEXT_MAX];
+    char cut[TEXT_MAX + 1];
+    WireWriter writer = wire_writer(frame + WIRE_HEADER_SIZE, sizeof frame - WIRE_HEADER_SIZE);
+    snprintf(cut, sizeof cut, "%s", text);
+    wire_put_string(&writer, cut);
+    WireHeader header = {.length = (uint32_t)writer.used, .type = (uint8_t)type, .aux = aux};
+    wire_header_format(&header, frame);
+    (void)!send(fd, frame, WIRE_HEADER_SIZE + writer.used, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -76,6 +76,11 @@ typedef enum {
     CTL_REASONS
 } CtlReason;
 
+/* Sends one frame with a text, CTL_NOTE or CTL_OUTCOME, over the connection `fd` while nobody else
+ * uses it: before the engine runs. A text that is too long is cut. Never blocks; a client that is
+ * gone learns nothing. */
+void ctl_run_send_text(int fd, CtlType type, uint8_t aux, const char *text);
+
 /* Lower-case names for messages, reports and tests; NULL out of range. */
 const char *ctl_phase_name(unsigned phase);
 const char *ctl_reason_name(unsigned reason);

@@ -68,6 +68,7 @@ typedef struct {
     VtChannel *client;            /* NULL once gone */
     VtChannel *agent;
     VtQmp *qmp;
+    bool is_qmp_ready;  /* QEMU has come as far as to listen: it ends well only by its guest */
     VtConsole *console; /* serial */
     VtConsole *qemu_log;
     VtConsole *server_log;
@@ -83,6 +84,7 @@ typedef struct {
     char *qmp_failure; /* what was wrong with the monitor, or NULL */
     guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer;
     GMainLoop *loop;
+    int exit_status; /* this process's own, once the loop is left */
 } VtEngine;
 
 /* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */

@@ -26,6 +26,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "ctl/birth.h"
 #include "ctl/gate.h"
 #include "engine/engine.h"
 #include "job/guest_plan.h"
@@ -69,6 +70,7 @@ static gboolean on_reader_gone(gpointer data)
 {
     VtEngine *engine = data;
     engine->reader_timer = 0;
+    engine->exit_status = ENGINE_EXIT_UNREAD;
     g_main_loop_quit(engine->loop);
     return G_SOURCE_REMOVE;
 }
@@ -493,6 +495,8 @@ static void end_by_guest(VtEngine *engine, const char *how)
 
 static void on_qmp_ready(gpointer data)
 {
+    VtEngine *engine = data;
+    engine->is_qmp_ready = true;
 }
 
 /* QEMU has stopped the guest; what it reported to the guest instead is the guest's. */
@@ -561,7 +565,7 @@ static void take_death(VtEngine *engine, pid_t pid, int status)
             return;
         if (is_killed && vt_oom_has_killed(&engine->oom))
             fail_for_memory(engine);
-        else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        else if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && engine->is_qmp_ready)
             end_by_guest(engine, "was switched off");
         else
             vt_life_fail(engine, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how,
@@ -680,12 +684,18 @@ void vt_life_start(VtEngine *engine)
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
-    g_unix_fd_add(signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK), G_IO_IN, on_sigchld, engine);
+    int deaths = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    int errnum = errno;
+    g_unix_fd_add(deaths, G_IO_IN, on_sigchld, engine);
     g_unix_fd_add(engine->keeper, G_IO_IN | G_IO_HUP | G_IO_ERR, on_keeper_gone, engine);
     watch_consoles(engine);
     engine->agent = vt_channel_new(vt_fd_steal(&engine->machine.agent), &agent, engine);
     engine->qmp = vt_qmp_new(vt_fd_steal(&engine->machine.qmp), QMP_DEADLINE_MS, &qmp, engine);
     start_boot_timer(engine);
+    /* Without it the death of QEMU would never be known. */
+    if (deaths < 0)
+        vt_life_fail(engine, CTL_REASON_HOST, "cannot watch the job's processes: %s",
+                     g_strerror(errnum));
     /* A child that died before the signal was listened to. */
     kill(getpid(), SIGCHLD);
 }

@@ -7,7 +7,6 @@
  */
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,14 +19,7 @@
 /* The loop is not there yet: the one frame goes out by itself. */
 static int fail_early(VtEngine *engine, const GError *error)
 {
-    guint8 frame[WIRE_HEADER_SIZE + 2 + WIRE_STRING_MAX];
-    g_autofree char *cut = g_strndup(error->message, WIRE_STRING_MAX);
-    WireWriter writer = wire_writer(frame + WIRE_HEADER_SIZE, sizeof frame - WIRE_HEADER_SIZE);
-    wire_put_string(&writer, cut);
-    const WireHeader header = {
-        .length = (guint32)writer.used, .type = CTL_OUTCOME, .aux = CTL_REASON_HOST};
-    wire_header_format(&header, frame);
-    (void)!send(engine->run, frame, WIRE_HEADER_SIZE + writer.used, MSG_NOSIGNAL);
+    ctl_run_send_text(engine->run, CTL_OUTCOME, CTL_REASON_HOST, error->message);
     return VT_EXIT_FAILED;
 }
 
@@ -75,5 +67,5 @@ int main(int argc, char **argv)
     vt_control_start(&engine);
     vt_life_start(&engine);
     g_main_loop_run(engine.loop);
-    return 0;
+    return engine.exit_status;
 }

@@ -85,8 +85,9 @@ static bool look(VtEngine *engine, GError **error)
     g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
     const int inherited[] = {engine->run, engine->keeper, engine->gate, engine->folder};
     for (gsize i = 0; i < G_N_ELEMENTS(inherited); i++)
-        if (inherited[i] >= 0)
-            fcntl(inherited[i], F_SETFD, FD_CLOEXEC);
+        if (inherited[i] >= 0 && fcntl(inherited[i], F_SETFD, FD_CLOEXEC) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                      "cannot keep the engine's descriptors from its children");
     if (!vt_cage_detach_mounts(error) || !vt_cage_mount_proc(error))
         return false;
     vt_oom_open(&engine->oom, engine->folder);

@@ -20,6 +20,7 @@
 
 #include "ctl/auto.h"
 #include "ctl/birth.h"
+#include "ctl/run.h"
 
 #define EXIT_UNBORN 125
 
@@ -48,6 +49,15 @@ static void reset_oom_score(void)
         (void)!write(fd, "0", 1);
 }
 
+/* The newborn is no engine, and the owner learns why. Never returns. */
+static void fail_birth(const char *what)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
+    ctl_run_send_text(KEEPER_FD_RUN, CTL_OUTCOME, CTL_REASON_HOST, text);
+    _exit(EXIT_UNBORN);
+}
+
 /* The newborn. Never returns. */
 static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int folder, int slot)
 {
@@ -55,9 +65,12 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int err = leaf_enter(leaf, is_in_v2);
     if (write(go, &err, sizeof err) != sizeof err)
-        _exit(EXIT_UNBORN);
+        fail_birth("cannot answer the keeper");
+    ssize_t n = read(go, &byte, 1);
+    if (n < 0)
+        fail_birth("cannot wait for the keeper");
     /* The end of the stream: the keeper died or gave up. */
-    if (read(go, &byte, 1) != 1)
+    if (n == 0)
         _exit(EXIT_UNBORN);
     if (geteuid() != 0)
         keep_capabilities();
@@ -66,7 +79,7 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
     /* All numbers are below ENGINE_FDS or were duplicated above it by the keeper: no target is a
      * source. */
     if (dup2(lifeline, ENGINE_FD_KEEPER) < 0 || dup2(folder, ENGINE_FD_FOLDER) < 0)
-        _exit(EXIT_UNBORN);
+        fail_birth("cannot place the engine's descriptors");
     snprintf(number, sizeof number, "%d", slot);
     sigset_t none;
     sigemptyset(&none);
@@ -74,7 +87,7 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
     const char *const argv[] = {"vtorque-engine", number, NULL};
     const char *const envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL};
     syscall(SYS_execveat, KEEPER_FDS + 1, "", argv, envp, AT_EMPTY_PATH);
-    _exit(EXIT_UNBORN);
+    fail_birth("cannot execute the engine");
 }
 
 static pid_t clone_process(uint64_t flags, int cgroup)
@@ -128,7 +141,7 @@ int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **wha
 {
     ctl_autofd theirs = -1, ours = -1, life_read = -1, life_write = -1;
     int go[2], life[2];
-    *what = "cannot make a pipe";
+    *what = "cannot make the engine's pipes";
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, go) < 0)
         return -errno;
     theirs = go[0], ours = go[1];
@@ -171,10 +184,12 @@ int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **wha
     return 0;
 }
 
-void birth_release(Birth *birth)
+int birth_release(Birth *birth)
 {
-    if (write(birth->go, "", 1) != 1)
+    int err = write(birth->go, "", 1) == 1 ? 0 : -errno;
+    if (err < 0)
         kill(birth->pid, SIGKILL);
     close(birth->go);
     birth->go = -1;
+    return err;
 }

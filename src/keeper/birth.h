@@ -19,5 +19,6 @@ typedef struct {
  * left. */
 int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **what);
 
-/* Lets the newborn execute the engine. */
-void birth_release(Birth *birth);
+/* Lets the newborn execute the engine. Returns 0 or -errno; on failure it is killed, and its end is
+ * still to be waited for. */
+int birth_release(Birth *birth);

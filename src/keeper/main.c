@@ -47,35 +47,25 @@ static int gate_fd(void)
     return fstat(KEEPER_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode) ? KEEPER_FD_GATE : -1;
 }
 
-static void send_frame(uint8_t type, uint8_t aux, const void *payload, size_t size)
-{
-    uint8_t frame[WIRE_HEADER_SIZE + 1024];
-    WireHeader header = {.length = (uint32_t)size, .type = type, .aux = aux};
-    wire_header_format(&header, frame);
-    memcpy(frame + WIRE_HEADER_SIZE, payload, size);
-    (void)!send(KEEPER_FD_RUN, frame, WIRE_HEADER_SIZE + size, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 static void tell_phase(unsigned phase)
 {
     struct timespec now;
-    uint8_t payload[8];
-    WireWriter writer = wire_writer(payload, sizeof payload);
+    uint8_t frame[WIRE_HEADER_SIZE + 8];
+    WireHeader header = {.length = 8, .type = CTL_PHASE, .aux = (uint8_t)phase};
+    WireWriter writer = wire_writer(frame + WIRE_HEADER_SIZE, 8);
     clock_gettime(CLOCK_MONOTONIC, &now);
     wire_put_u64(&writer, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
-    send_frame(CTL_PHASE, (uint8_t)phase, payload, writer.used);
+    wire_header_format(&header, frame);
+    (void)!send(KEEPER_FD_RUN, frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Tells the owner why there is no job. Returns the exit status. */
 static int fail(int err, const char *what, const char *object)
 {
     char text[512];
-    uint8_t payload[600];
-    WireWriter writer = wire_writer(payload, sizeof payload);
     snprintf(text, sizeof text, "%s%s%s%s: %s", what, object ? " '" : "", object ? object : "",
              object ? "'" : "", strerror(-err));
-    wire_put_string(&writer, text);
-    send_frame(CTL_OUTCOME, CTL_REASON_HOST, payload, writer.used);
+    ctl_run_send_text(KEEPER_FD_RUN, CTL_OUTCOME, CTL_REASON_HOST, text);
     return EXIT_FAILED;
 }
 
@@ -115,7 +105,8 @@ static int reset(void)
     if (null < 0)
         return -errno;
     for (int fd = 0; fd < 3; fd++)
-        dup2(null, fd);
+        if (dup2(null, fd) < 0)
+            return -errno;
     /* The engine's program goes out of the way of the descriptors that the engine is born with. */
     if (dup2(KEEPER_FD_ENGINE, KEEPER_FDS + 1) < 0 ||
         syscall(SYS_close_range, KEEPER_FDS + 2, ~0u, 0) < 0)
@@ -123,16 +114,18 @@ static int reset(void)
     for (int fd = KEEPER_FD_ENGINE; fd <= KEEPER_FDS; fd++)
         if (fd != KEEPER_FD_GATE)
             close(fd);
-    fcntl(KEEPER_FDS + 1, F_SETFD, FD_CLOEXEC);
-    return 0;
+    return fcntl(KEEPER_FDS + 1, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
-/* A copy of `fd`, above every number that an engine is born with. */
-static int lift(int fd)
+/* Moves a descriptor above every number that an engine is born with. */
+static int lift(int *fd)
 {
-    int lifted = fcntl(fd, F_DUPFD_CLOEXEC, 32);
-    close(fd);
-    return lifted;
+    int lifted = fcntl(*fd, F_DUPFD_CLOEXEC, 32);
+    if (lifted < 0)
+        return -errno;
+    close(*fd);
+    *fd = lifted;
+    return 0;
 }
 
 /* Lowering is root's alone; who may not has what its starter has. */
@@ -170,11 +163,8 @@ static int describe_limits(const CtlFolder *folder, const LeafWish *wish, const 
 static void tell_limits(const LeafWish *wish, const Leaf *leaf)
 {
     char text[1000];
-    uint8_t payload[1024];
-    WireWriter writer = wire_writer(payload, sizeof payload);
     leaf_explain(leaf, wish, text, sizeof text);
-    wire_put_string(&writer, text);
-    send_frame(CTL_NOTE, CTL_NOTE_VERBOSE, payload, writer.used);
+    ctl_run_send_text(KEEPER_FD_RUN, CTL_NOTE, CTL_NOTE_VERBOSE, text);
 }
 
 /* Waits for the engine's end: every process of the job on this node is dead then. */
@@ -214,7 +204,9 @@ static int run_engine(const CtlFolder *folder, const LeafWish *wish, Leaf *leaf,
         fail(err, "cannot write the run folder", NULL);
         kill(birth.pid, SIGKILL);
     }
-    birth_release(&birth);
+    int released = birth_release(&birth);
+    if (err == 0 && released < 0)
+        fail(released, "cannot release the job's engine", NULL);
     close(KEEPER_FD_JOB);
     close(KEEPER_FD_RUN);
     close(KEEPER_FD_GATE);
@@ -266,11 +258,16 @@ int main(int argc, char **argv)
         return fail(root,
                     "cannot use the folder of run folders (which must be yours alone, and no link)",
                     order.root);
-    root = lift(root);
-    err = ctl_folder_take(root, &folder);
+    err = lift(&root);
+    if (err == 0)
+        err = ctl_folder_take(root, &folder);
     if (err < 0)
         return fail(err, "cannot take a slot in", order.root);
-    folder.dir = lift(folder.dir);
+    err = lift(&folder.dir);
+    if (err < 0) {
+        ctl_folder_remove(&folder);
+        return fail(err, "cannot use the run folder", NULL);
+    }
     int gate = gate_fd();
     tell_phase(CTL_PHASE_LOCKED);
     ctl_gate_pass(gate, CTL_PHASE_LOCKED);

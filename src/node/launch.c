@@ -17,10 +17,13 @@
 #include "base/size.h"
 #include "ctl/birth.h"
 #include "ctl/folder.h"
+#include "ctl/run.h"
 #include "job/memory.h"
 
 /* QEMU and the file servers open one for each queue and each file in use. */
 #define OPEN_FILES_MIN 256
+/* What QEMU maps beside the guest's memory: libraries, translated code, stacks (measured: 620). */
+#define ADDRESS_SPACE_MIB 768
 #define KEEPER_PATIENCE_MS 2000 /* for a keeper to end by itself, and again after TERM */
 
 static int open_program(const char *name, GError **error)
@@ -63,21 +66,48 @@ static bool check_file_size(const VtJob *job, GError **error)
     return true;
 }
 
+/* The guest's RAM is mapped, by QEMU and by the file servers. */
+static bool check_address_space(const VtJob *job, GError **error)
+{
+    struct rlimit space;
+    guint need_mib = job->ram_mib + ADDRESS_SPACE_MIB;
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_max / VT_MIB < need_mib)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "the hard limit of address space (ulimit -Hv) must be at least %u MiB",
+                            need_mib);
+    return true;
+}
+
+/* In the child: there is no keeper, and the owner learns why as from one. Never returns. */
+static void fail_child(int run, const char *what)
+{
+    char text[200];
+    g_snprintf(text, sizeof text, "%s: %s", what, g_strerror(errno));
+    ctl_run_send_text(run, CTL_OUTCOME, CTL_REASON_HOST, text);
+    _exit(VT_EXIT_FAILED);
+}
+
 /* The child. Never returns. `fds` are in the order of KEEPER_FD_*. */
 static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files,
                        const char *const argv[])
 {
-    int lifted[KEEPER_FDS - 3];
+    int lifted[KEEPER_FDS - 3], run = fds[KEEPER_FD_RUN - 3];
     const char *const envp[] = {NULL};
     setrlimit(RLIMIT_NOFILE, files);
     program = fcntl(program, F_DUPFD_CLOEXEC, 64);
-    for (int i = 0; i < KEEPER_FDS - 3; i++)
+    if (program < 0)
+        fail_child(run, "cannot place the keeper's descriptors");
+    for (int i = 0; i < KEEPER_FDS - 3; i++) {
         lifted[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
+        if (lifted[i] < 0)
+            fail_child(run, "cannot place the keeper's descriptors");
+    }
+    run = lifted[KEEPER_FD_RUN - 3];
     for (int i = 0; i < KEEPER_FDS - 3; i++)
-        if (lifted[i] < 0 || dup2(lifted[i], 3 + i) < 0)
-            _exit(VT_EXIT_FAILED);
+        if (dup2(lifted[i], 3 + i) < 0)
+            fail_child(run, "cannot place the keeper's descriptors");
     syscall(SYS_execveat, program, "", argv, envp, AT_EMPTY_PATH);
-    _exit(VT_EXIT_FAILED);
+    fail_child(run, "cannot execute the keeper");
 }
 
 bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **error)
@@ -86,7 +116,8 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
     char root[PATH_MAX];
     int pair[2];
     struct rlimit files;
-    if (!check_open_files(&files, error) || !check_file_size(job, error))
+    if (!check_open_files(&files, error) || !check_file_size(job, error) ||
+        !check_address_space(job, error))
         return false;
     if (ctl_root_path(root, sizeof root) < 0)
         return vt_error_set(error, VT_ERROR_HOST, "the path of the run folder is too long");
@@ -138,7 +169,7 @@ static void sweep(void)
         ctl_root_sweep(root);
 }
 
-void vt_launch_finish(VtLaunch *launch)
+int vt_launch_finish(VtLaunch *launch)
 {
     int status = 0;
     if (!vt_fd_wait(launch->pidfd, KEEPER_PATIENCE_MS)) {
@@ -148,8 +179,10 @@ void vt_launch_finish(VtLaunch *launch)
     }
     while (waitpid(launch->keeper, &status, 0) < 0 && errno == EINTR)
         ;
-    if (WIFSIGNALED(status))
+    /* Killed, or out of something that it needed for the removal too. */
+    if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)
         sweep();
     vt_fd_clear(&launch->pidfd);
     vt_fd_clear(&launch->run);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

@@ -33,5 +33,6 @@ typedef struct {
 bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **error);
 
 /* Reaps the keeper, which must have ended or is ended now: asked first, killed where it does not
- * answer (it may be stopped). Then removes what a killed keeper left. */
-void vt_launch_finish(VtLaunch *launch);
+ * answer (it may be stopped). Then removes what a keeper left that was killed or failed. Returns its
+ * exit status (ctl/birth.h), or -1 if a signal ended it. */
+int vt_launch_finish(VtLaunch *launch);

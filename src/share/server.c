@@ -291,11 +291,13 @@ bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtS
     if (!connect_pair(&start.listener, &connection, error))
         return false;
     if (pipe2(log_pipe, O_CLOEXEC) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the file server's pipes");
     log = log_pipe[0], start.log = log_pipe[1];
     if (pipe2(start.report, O_CLOEXEC) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start.ids) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the file server's pipes");
     pid_t pid = fork();
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the file server");

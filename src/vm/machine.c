@@ -43,10 +43,19 @@ static bool open_lines(Lines *lines, GError **error)
     int *const pairs[] = {lines->qmp, lines->serial, lines->agent};
     for (gsize i = 0; i < G_N_ELEMENTS(pairs); i++)
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pairs[i]) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a socket pair");
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                      "cannot make QEMU's socket pairs");
     if (pipe2(lines->log, O_CLOEXEC) < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a pipe");
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                                  "cannot make the pipe of QEMU's log");
     return true;
+}
+
+/* The child is not QEMU; its log says why. Never returns. */
+static void fail_child(int log, const char *act, const char *program)
+{
+    dprintf(log, "cannot %s %s: %s\n", act, program, g_strerror(errno));
+    _exit(VT_EXIT_FAILED);
 }
 
 /* The child. Never returns. */
@@ -67,15 +76,18 @@ static void run_qemu(const Lines *lines, char *const argv[])
     sigprocmask(SIG_SETMASK, &batch, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* First out of each other's way, then to their places. */
-    for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
+    for (gsize i = 0; i < G_N_ELEMENTS(moved); i++) {
         lifted[i] = moved[i] < 0 ? -1 : fcntl(moved[i], F_DUPFD_CLOEXEC, 64);
+        if (moved[i] >= 0 && lifted[i] < 0)
+            fail_child(lines->log[1], "place the descriptors of", argv[0]);
+    }
+    int log = fcntl(lines->log[1], F_DUPFD_CLOEXEC, 64);
     for (gsize i = 0; i < G_N_ELEMENTS(moved); i++)
         if (moved[i] >= 0 && dup2(lifted[i], targets[i]) < 0)
-            _exit(VT_EXIT_FAILED);
+            fail_child(log, "place the descriptors of", argv[0]);
     syscall(SYS_close_range, QEMU_FDS_END, ~0u, 0);
     execve(argv[0], argv, (char *const *)envp);
-    dprintf(STDERR_FILENO, "cannot execute %s: %s\n", argv[0], g_strerror(errno));
-    _exit(VT_EXIT_FAILED);
+    fail_child(STDERR_FILENO, "execute", argv[0]);
 }
 
 bool vt_machine_start(const VtPlan *plan, VtMachineParts *parts, VtMachine *machine, GError **error)

@@ -507,7 +507,7 @@ class Inventory:
                 "device": set(os.listdir("/sys/class/net")), "file": litter(uid), "run folder": folders(f"{self.site.run_root()}/*")}
 
     def check(self):
-        """Waits until what is new is gone; what others make meanwhile, and remove, does not count."""
+        """Waits until what is new is gone; what others make meanwhile, and remove, does not count, however long they run."""
         now = self.take()
         new = {kind: now[kind] - self.before[kind] for kind in now}
 
@@ -516,7 +516,7 @@ class Inventory:
             return not any(new[kind] & now[kind] for kind in new)
 
         try:
-            wait_for(is_gone, "")
+            wait_for(is_gone, "", 10 * DEADLINE)
         except AssertionError:
             now = self.take()
             raise AssertionError(f"left behind: { {kind: names & now[kind] for kind, names in new.items()} }") from None
