@@ -676,8 +676,8 @@ class Guest:
         with tempfile.TemporaryDirectory(prefix="vtt-inside-") as folder:
             for name in ("bin", "etc", "guest", "runtime", "work", "source/tests/system", "source/tests/golden/jobs", "build/tests/system"):
                 os.makedirs(f"{folder}/{name}")
-            for name in lib.PROGRAMS:
-                shutil.copy(f"{BUILD}/bin/{name}", f"{folder}/bin/{name}")
+            for name in os.listdir(SITE.bin):
+                shutil.copy(f"{SITE.bin}/{name}", f"{folder}/bin/{name}")
             for name in ("vmlinux", "vmlinuz", "initramfs", "initramfs-tiny"):
                 if os.path.exists(f"{GUEST}/{name}"):
                     shutil.copy(f"{GUEST}/{name}", f"{folder}/guest/{name}")
