@@ -16,7 +16,7 @@
  *   tiny 512M, 1 vCPU  file of 600 MiB, 20,000 files            76   511      34
  *   tiny 512M, 1 vCPU  8 files at once                          72   510      27
  *   host 2G, 2 vCPUs   find over everything                    110   158      30
- *   host 1G, 1 vCPU    every program of /usr/bin               327   506       9
+ *   host 1G, 1 vCPU    most programs of /usr/bin               327   506       9
  *
  * Private is QEMU's but for 1 to 4 MiB; when the translation buffer (256 MiB) is full it is that and
  * 71. Kernel is page tables (RAM / 512 for QEMU) and 1.6 KiB for each file that a guest knows. There
