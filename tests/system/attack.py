@@ -205,7 +205,9 @@ class Place:
         before = snapshot(folder)
         environment = {"VTORQUE_ATTACK_SECRET": SECRET}
         # What a careless starter leaves open must not come further than to the starter's own program.
-        left_open = os.open(f"{folder}/own", os.O_RDONLY)
+        own = os.open(f"{folder}/own", os.O_RDONLY)
+        left_open = fcntl.fcntl(own, fcntl.F_DUPFD_CLOEXEC, 100)  # no number that is given to something else
+        os.close(own)
         if self.is_own:
             with open(f"{self.site.folder}/etc/vtorque.conf", "w", encoding="ascii") as file:
                 file.write(f"GUEST_KERNEL={self.guest}\n")
