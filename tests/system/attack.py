@@ -396,6 +396,16 @@ def run_folder(place):
     equal(struct.unpack("hhqqi", found[:struct.calcsize("hhqqi")])[4], victim.roles["keeper"].pid)
 
 
+def can_write(pid, paths):
+    """Whether any of these files is open for writing."""
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        if os.readlink(f"/proc/{pid}/fd/{number}") in paths:
+            flags = next(line for line in read_file(f"/proc/{pid}/fdinfo/{number}").decode().splitlines() if line.startswith("flags"))
+            if int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY:
+                return True
+    return False
+
+
 EVENTS = {"anon_inode:[eventfd]", "anon_inode:[eventpoll]", "anon_inode:[signalfd]", "anon_inode:[timerfd]"}
 
 
@@ -413,8 +423,10 @@ def engine_holds(place):
     """the engine holds what the plan names: run and control connection, QEMU's lines, lifeline, logs"""
     victim = place.victim()
     held = descriptors(victim.roles["engine"].pid)
+    counters = [kind for kind in held if kind.endswith(("/memory.events", "/memory.oom_control"))]
+    assert len(counters) <= 1 and not can_write(victim.roles["engine"].pid, counters), counters
     # Run connection, control, monitor, serial line, agent; lifeline, QEMU's log and each server's.
-    equal({kind: count for kind, count in held.items() if kind not in EVENTS},
+    equal({kind: count for kind, count in held.items() if kind not in EVENTS and kind not in counters},
           {"/dev/null": 4, "socket": 5, "pipe": 2 + len(victim.servers)})
 
 
@@ -435,7 +447,9 @@ def server_holds(place):
     for server in victim.servers:
         held = descriptors(server.pid)
         shared = [kind for kind in held if kind == "/tmp" or kind.startswith("/tmp/")]
-        known = {"/proc/N/fd", "/proc/N/task", "/dev/null", "pipe", "socket", *EVENTS, *shared}
+        preload = [kind for kind in held if kind.startswith("/memfd:vtorque-preload")]
+        assert sum(held[kind] for kind in preload) <= 1, held
+        known = {*preload, "/proc/N/fd", "/proc/N/task", "/dev/null", "pipe", "socket", *EVENTS, *shared}
         equal(set(held) - known, set())
         equal((held["pipe"], held["socket"], held["/proc/N/fd"]), (1, 2, 1))
 
@@ -515,7 +529,7 @@ def environments(place):
     """nothing of the starter's environment is in a process of the job"""
     for role, pid in everyone(place).items():
         words = [word.split(b"=")[0] for word in read_file(f"/proc/{pid}/environ").split(b"\0") if b"=" in word]
-        assert set(words) <= {b"PATH", b"LC_ALL"}, (role, words)
+        assert set(words) <= {b"PATH", b"LC_ALL", *([b"LD_PRELOAD"] if role.startswith("server") else [])}, (role, words)
 
 
 def arguments(place):
@@ -674,8 +688,8 @@ def tell_keeper(place, text):
         for number, fd in enumerate([os.dup(fd) for fd in [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in given]], 3):
             os.dup2(fd, number, inheritable=True)
 
-    keeper = subprocess.Popen([f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged"], preexec_fn=place_descriptors,
-                              close_fds=False, env={})
+    words = [f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged", "0", "0", ""]
+    keeper = subprocess.Popen(words, preexec_fn=place_descriptors, close_fds=False, env={})
     theirs.close()
     for fd in (memory, engine, null, *given):
         os.close(fd)
