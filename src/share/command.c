@@ -70,7 +70,7 @@ static void add_qemu_arguments(GPtrArray *argv, const VtPlan *plan, bool is_root
     static const char *const forgetful[] = {"-o", "timeout=0", NULL};
 
     add_all(argv, always);
-    add_word(argv, is_root                           ? "cache=always"
+    add_word(argv, is_root                          ? "cache=always"
                    : plan->locks == VT_LOCKS_REMOTE ? "cache=none"
                                                     : "cache=auto");
     if (plan->locks == VT_LOCKS_REMOTE)

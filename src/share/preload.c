@@ -68,8 +68,8 @@ EXPORTED void *memcpy(void *restrict to, const void *restrict from, size_t size)
     return to;
 }
 
-#define DEVICES_MAX 255    /* more than that share their upper bits */
-#define DEVICE_SHIFT 48    /* few file systems have numbers above */
+#define DEVICES_MAX 255     /* more than that share their upper bits */
+#define DEVICE_SHIFT 48     /* few file systems have numbers above */
 #define DEVICES_UNCHANGED 2 /* the tree of binds, and what is looked at first in it */
 
 /* The devices that were met, in the order in which they were. Never 0: that is the kernel's mark for

@@ -206,9 +206,8 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
     g_autoptr(GArray) sources = open_sources(plan, is_root, owner, error);
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;
-    if (is_for_another(owner) &&
-        (!vt_program_hide(program, error) || !take_groups(owner, error) ||
-         !become_owner(owner, start->ids[1], error)))
+    if (is_for_another(owner) && (!vt_program_hide(program, error) || !take_groups(owner, error) ||
+                                  !become_owner(owner, start->ids[1], error)))
         return false;
     if (!keep_capabilities(error) || !place_descriptors(kind, start, error))
         return false;

@@ -19,10 +19,10 @@
 /* What a guest has of its own, or what is the host's business alone. Behind /proc/self there would
  * be the file server itself. */
 static const char *const kernels[] = {
-    "bdev",      "binfmt_misc", "bpf",        "cgroup",    "cgroup2", "configfs",   "cpuset",
-    "debugfs",   "devpts",      "devtmpfs",   "efivarfs",  "fusectl", "hugetlbfs",  "mqueue",
-    "nsfs",      "pipefs",      "proc",       "pstore",    "sockfs",  "rpc_pipefs", "securityfs",
-    "selinuxfs", "smackfs",     "fuse.lxcfs", "sysfs",     "tracefs", NULL,
+    "bdev",      "binfmt_misc", "bpf",        "cgroup",   "cgroup2", "configfs",   "cpuset",
+    "debugfs",   "devpts",      "devtmpfs",   "efivarfs", "fusectl", "hugetlbfs",  "mqueue",
+    "nsfs",      "pipefs",      "proc",       "pstore",   "sockfs",  "rpc_pipefs", "securityfs",
+    "selinuxfs", "smackfs",     "fuse.lxcfs", "sysfs",    "tracefs", NULL,
 };
 
 /* What the root is shown without, beside those: memory, and what programs of the host mount. */
@@ -136,8 +136,8 @@ static bool trim(const VtPlan *plan, bool is_root, const char *top, const GArray
         const Mount *each = &g_array_index(mounts, Mount, i);
         if (covered && is_below(each->path, covered))
             continue;
-        if (strcmp(each->path, top) == 0 || (is_root ? vt_tree_is_real(each->type)
-                                                     : !g_strv_contains(kernels, each->type))) {
+        if (strcmp(each->path, top) == 0 ||
+            (is_root ? vt_tree_is_real(each->type) : !g_strv_contains(kernels, each->type))) {
             if (is_root && !show_read_only(each->path, error))
                 return false;
             continue;

@@ -12,11 +12,10 @@ static void add_command(GString *out, const VtPlan *plan, bool is_root, guint64 
     const VtServerKind *kind = vt_server_kind(plan->file_server);
     g_autofree const char **argv = vt_server_command(plan, is_root, files);
 
-    g_string_append_printf(out, "%s, %s, locks %s, %s files\n ",
-                           vt_choice_word(&vt_file_server_choice, plan->file_server),
-                           is_root ? "root" : "writable",
-                           vt_choice_word(&vt_locks_choice, plan->locks),
-                           files == MANY ? "many" : "few");
+    g_string_append_printf(
+        out, "%s, %s, locks %s, %s files\n ",
+        vt_choice_word(&vt_file_server_choice, plan->file_server), is_root ? "root" : "writable",
+        vt_choice_word(&vt_locks_choice, plan->locks), files == MANY ? "many" : "few");
     for (const char *const *word = kind->environment; *word; word++)
         g_string_append_printf(out, " %s", *word);
     for (const char **word = argv; *word; word++)

@@ -3,9 +3,12 @@
 Python program that evaluates what it is told, line by line, so that a row of a table costs no boot."""
 
 import ast
+import resource
 import subprocess
 
 from lib import DEADLINE, Reader
+
+FILES = 20000  # less than the names that a row looks at
 
 WORKER = r'''#!/usr/bin/python3
 import ctypes, errno, fcntl, mmap, os, resource, shutil, signal, socket, sqlite3, stat, struct, subprocess, time
@@ -80,6 +83,12 @@ def lockf(path, how, start=0, length=0, flags=os.O_RDWR | os.O_CREAT):
     return "held"
 
 
+def make(path):
+    """A file that was not there."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    return "made"
+
+
 def append(path, name, count, size):
     """`count` records of `size` bytes, each by one write."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -126,6 +135,22 @@ def count_up(path, count, timeout):
                 refused += 1
     db.close()
     return refused
+
+
+def make_counter(path, journal):
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute(f"PRAGMA journal_mode={journal}")
+    db.execute("CREATE TABLE counter (value)")
+    db.execute("INSERT INTO counter VALUES (0)")
+    db.close()
+
+
+def read_counter(path):
+    """The counter, and what the database says of itself."""
+    db = sqlite3.connect(path)
+    (value,), (state,) = db.execute("SELECT value FROM counter").fetchone(), db.execute("PRAGMA integrity_check").fetchone()
+    db.close()
+    return value, state
 
 
 def answer_to(text):
@@ -208,12 +233,13 @@ def start_host(site):
 
 
 def start_guest(site, name, *words, ram="512M"):
-    """A job with the machine's own software."""
+    """A job with the machine's own software, and few open files: on each machine the same."""
     path = f"{site.folder}/worker"
     with open(path, "w", encoding="ascii") as file:
         file.write(WORKER)
+    files = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     process = site.start("--local", "-S", "/usr/bin/python3", "-vm", f"img=host,ram={ram},vcpus=1", *words, path,
-                         stdin=subprocess.PIPE)
+                         stdin=subprocess.PIPE, through=("prlimit", f"--nofile={files}:{files}"))
     return Place(name, process)
 
 
