@@ -788,7 +788,7 @@ CALLS = (
     ("vtorque-keeper-child", "read", "EIO", "cannot wait for the keeper", 0),
     ("vtorque-keeper-child", "dup2", "EBUSY", "cannot place the engine's descriptors", 0),
     ("vtorque-keeper-child", "execveat", "ENOMEM", "cannot execute the engine", 0),
-    ("vtorque-engine", "openat", "EMFILE", "cannot (open|make|write) '", None),
+    ("vtorque-engine", "openat", "EMFILE", "cannot (open|make|write|use|look at) '", None),
     ("vtorque-engine", "mount", "EPERM", "cannot (detach the mounts|mount|bind|make mount)", 1),
     ("vtorque-engine", "mkdir", "ENOSPC", "cannot (make|copy link) '", None),
     ("vtorque-engine", "unshare", "ENOSPC", "cannot make the job's network namespace", 0),
