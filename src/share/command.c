@@ -115,7 +115,7 @@ const VtServerKind *vt_server_kind(VtFileServer server)
 const char *vt_server_find(const VtServerKind *kind)
 {
     for (const char *const *program = kind->programs; *program; program++)
-        if (access(*program, X_OK) == 0)
+        if (access(*program, F_OK) == 0)
             return *program;
     return NULL;
 }

@@ -382,7 +382,7 @@ STAND_INS = (
 )
 MISSING = (
     ("QEMU is missing", "/usr/bin", 125, "host", "cannot open '/usr/bin/qemu-system-x86_64': No such file or directory"),
-    ("the file server is missing", "/usr/lib/qemu", 125, "host", "cannot execute '/usr/lib/qemu/virtiofsd': No such file or directory"),
+    ("the file server is missing", "/usr/lib/qemu", 125, None, "VIRTIOFSD 'qemu' is not installed: there is no '/usr/lib/qemu/virtiofsd'"),
 )
 
 
