@@ -65,9 +65,17 @@ def attempt(function):
     return ""
 
 
+def take_default_signals():
+    """What the tests' starter ignores (nohup, a shell's background), vsub would ignore too."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def run_tests(tests, alone=(), jobs=2):
     """Runs functions named by their first line of documentation, `jobs` at a time, then those of `alone` one by one.
     Arguments of the program select tests by a part of their function's name."""
+    take_default_signals()
     chosen = [test for test in (*tests, *alone) if not sys.argv[1:] or any(word in test.__name__ for word in sys.argv[1:])]
     print(f"1..{len(chosen)}", flush=True)
     failed = 0
