@@ -58,7 +58,10 @@ bool vt_report_write(const char *path, const VtJob *job, const VtResult *result,
                          : is_lost            ? ctl_reason_name(CTL_REASON_HOST)
                                               : ctl_reason_name(result->reason);
     bool counts = script_counts(result);
-    const char *said = is_lost ? result->lost : result->message ? result->message : "";
+    const char *said = is_lost                ? result->lost
+                       : !result->has_outcome ? VT_REPORT_KILLED
+                       : result->message      ? result->message
+                                              : "";
     g_autofree char *message = g_utf8_make_valid(said, -1);
     json_t *report = json_pack(
         "{s:i, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:o, s:o, s:f}", "version", REPORT_VERSION, "job",

@@ -6,6 +6,9 @@
 #include "cli/attach.h"
 #include "job/job.h"
 
+/* What is said where no engine said anything. */
+#define VT_REPORT_KILLED "the job's engine was killed"
+
 /* vsub's exit status (doc/contracts/exit-status.md). */
 int vt_report_status(const VtResult *result);
 

@@ -60,7 +60,7 @@ static void print_outcome(const VtResult *result)
     if (result->interrupted)
         return;
     if (!result->has_outcome)
-        g_printerr("vsub: the job's engine was killed\n");
+        g_printerr("vsub: " VT_REPORT_KILLED "\n");
     else if (result->reason != CTL_REASON_DONE)
         g_printerr("vsub: %s\n", result->message);
 }
