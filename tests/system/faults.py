@@ -699,14 +699,23 @@ def host_sleeps_over_walltime():
 STORM = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGWINCH, signal.SIGALRM, signal.SIGPIPE)
 
 
+def send_many(process, signals):
+    """2,000 signals, until it is dead."""
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            for index in range(2000):
+                signal.pidfd_send_signal(pidfd, signals[index % len(signals)])
+        finally:
+            os.close(pidfd)
+
+
 def storm(role, signals):
     """2,000 signals to one process of a job. The script's shell has words of its own for what is killed below it."""
     script = "exec 2>/dev/null\ntrap : USR1 USR2 HUP TERM\necho up\nuntil [ -e go ]; do sleep 0.2; done\necho calm\nexit 3\n"
     with Row() as this, this.start(script) as job:
         job.wait_text(b"up\n")
-        victim = find_job(job.vsub.pid)[0][role]
-        for index in range(2000):
-            os.kill(victim.pid, signals[index % len(signals)])
+        send_many(find_job(job.vsub.pid)[0][role], signals)
         open(f"{this.site.work}/go", "w").close()
         this.judge(job.finish(5 * DEADLINE), 3, "done", out=b"up\ncalm\n")
 
@@ -724,10 +733,7 @@ def storm_ends_keeper():
     """2,000 TERM to the keeper: the job ends, nothing is left"""
     with Row() as this, this.start(FOREVER) as job:
         job.wait_text(b"up\n")
-        keeper = find_job(job.vsub.pid)[0]["keeper"]
-        for _ in range(2000):
-            if lib.is_same(keeper):
-                os.kill(keeper.pid, signal.SIGTERM)
+        send_many(find_job(job.vsub.pid)[0]["keeper"], (signal.SIGTERM,))
         this.judge(job.finish(), 125, "internal", "the job's engine was killed", out=b"up\n")
 
 
