@@ -812,7 +812,7 @@ CALLS = (
     ("vtorque-engine", "signalfd4", "EMFILE", "cannot watch the job's processes", 0),
     ("vtorque-engine-child", "unshare", "ENOSPC", "cannot start the file server: cannot make the file server's mounts", 0),
     ("vtorque-engine-child", "mount", "EPERM", "cannot start the file server: cannot (make|mount|share|keep)", 0),
-    ("vtorque-engine-child", "openat", "EMFILE", "cannot start the file server: cannot (share|place)", 0),
+    ("vtorque-engine-child", "openat", "EMFILE", "cannot start the file server: cannot (share|place|read)", 0),
     ("vtorque-engine-child", "mkdir", "ENOSPC", "cannot start the file server: cannot make", 0),
     ("vtorque-engine-child", "capset", "EPERM", "cannot start the file server: cannot set the file server's capabilities", 0),
     ("vtorque-engine-child", "dup2", "EBUSY", r"cannot place the file server's descriptors|QEMU died \(status 125\)", 0),
@@ -820,7 +820,8 @@ CALLS = (
 )
 # Only root has these to give up.
 CALLS_OF_ROOT = (
-    ("vtorque-engine", "setgroups", "EPERM", "cannot take ids", 0),
+    # Once after a look with the owner's groups, and for good at the drop, which counts.
+    ("vtorque-engine", "setgroups", "EPERM", "cannot take ids", 1),
     ("vtorque-engine", "setresgid", "EPERM", "cannot take ids", 0),
     ("vtorque-engine", "setresuid", "EAGAIN", "cannot take ids", 0),
 )
