@@ -4,10 +4,12 @@ Python program that evaluates what it is told, line by line, so that a row of a 
 
 import ast
 import resource
+import select
 import subprocess
 
 from lib import DEADLINE, Reader
 
+ANSWER = 600  # seconds that a worker may take; none of them is a measurement
 FILES = 20000  # less than the names that a row looks at
 
 WORKER = r'''#!/usr/bin/python3
@@ -199,6 +201,8 @@ class Place:
         self.process.stdin.flush()
 
     def answer(self):
+        ready, _, _ = select.select([self.process.stdout], [], [], ANSWER)  # at most one line is on its way
+        assert ready, f"{self.name} does not answer"
         line = self.process.stdout.readline()
         assert line, f"{self.name} ended: {self.err.data[-2000:]!r}"
         return ast.literal_eval(line.decode())
