@@ -66,10 +66,12 @@ def attempt(function):
 
 
 def take_default_signals():
-    """What the tests' starter ignores (nohup, a shell's background), vsub would ignore too."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    """What the tests' starter ignores (nohup, a shell's background) or blocks, vsub would ignore and block too.
+    Python ignores PIPE and XFSZ for itself alone."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def run_tests(tests, alone=(), jobs=2):
