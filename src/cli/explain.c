@@ -67,18 +67,18 @@ static void add_streams(GString *text, const VtSubmission *submission)
 
 char *vt_submission_explain(const VtSubmission *submission)
 {
-    const VtJob *job = submission->job;
+    const VtJob *job = submission->decided.job;
     g_autoptr(GString) text = g_string_new(NULL);
     g_string_append_printf(text, "job %s\n", job->id);
     add(text, "name", "%s", job->name);
     add_owner(text, &job->owner);
-    add_shape(text, &submission->shape);
+    add_shape(text, &submission->decided.shape);
     add(text, "accel", "%s (%s)", vt_choice_word(&vt_accel_choice, job->accel),
-        submission->accel_origin);
+        submission->decided.accel_origin);
     if (job->walltime_s > 0)
         add(text, "walltime", "%u s, then TERM and after %u s KILL", job->walltime_s,
             job->kill_grace_s);
-    add(text, "kernel", "%s/%s", job->kernel_dir, submission->kernel_file);
+    add(text, "kernel", "%s/%s", job->kernel_dir, submission->decided.kernel_file);
     add(text, "submit dir", "%s", job->submit_dir);
     add(text, "home", "%s", job->owner.home);
     for (char **mount = job->mounts; *mount; mount++)

@@ -9,21 +9,17 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "ctl/control.h"
 #include "ctl/folder.h"
+#include "ctl/live.h"
 
 #define ASK_TIMEOUT_MS 2000
-#define END_SLACK_MS 15000 /* beyond the grace: KILL, sync, freeing of the memory */
-#define GONE_MS 5000
 
 void vt_live_job_free(VtLiveJob *job)
 {
@@ -64,19 +60,16 @@ static int open_root(GError **error)
 
 static VtLiveJob *load(int root, int slot)
 {
-    char text[CTL_FILE_MAX];
-    vt_autofd dir = ctl_folder_open(root, slot);
-    pid_t keeper = dir < 0 ? 0 : ctl_folder_holder(dir);
-    if (keeper <= 0 || ctl_file_read(dir, "job", text) < 0)
+    CtlLive live;
+    if (ctl_live_load(root, slot, &live) < 0)
         return NULL;
-    g_autoptr(VtLiveJob) job = g_new0(VtLiveJob, 1);
-    g_autofree char *started = value_of(text, "started");
+    VtLiveJob *job = g_new0(VtLiveJob, 1);
     job->slot = slot;
-    job->keeper = keeper;
-    job->id = value_of(text, "id");
-    job->name = value_of(text, "name");
-    job->started = started ? g_ascii_strtoll(started, NULL, 10) : 0;
-    return job->id ? g_steal_pointer(&job) : NULL;
+    job->keeper = live.keeper;
+    job->id = g_strescape(live.id, NULL);
+    job->name = g_strescape(live.name, NULL);
+    job->started = live.started;
+    return job;
 }
 
 static void ask_engine(VtLiveJob *job)
@@ -141,18 +134,11 @@ VtLiveJob *vt_jobs_find(const char *id, GError **error)
 
 static int connect_engine(const VtLiveJob *job, GError **error)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     vt_autofd root = open_root(NULL);
-    vt_autofd dir = root < 0 ? -1 : ctl_folder_open(root, job->slot);
-    /* A stopped engine takes no connection: once enough wait, connect() would too. */
-    vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* The folder's own path may be longer than an address. */
-    g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", dir);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot reach the engine of job '%s'",
+    vt_autofd fd = root < 0 ? root : ctl_live_connect(root, job->slot);
+    if (fd < 0)
+        vt_error_set_errno(error, VT_ERROR_HOST, -fd, "cannot reach the engine of job '%s'",
                            job->id);
-        return -1;
-    }
     return vt_fd_steal(&fd);
 }
 
@@ -202,24 +188,14 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
 
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)
 {
-    vt_autofd pidfd = (int)syscall(SYS_pidfd_open, job->keeper, 0);
+    const CtlLive live = {.slot = job->slot, .keeper = job->keeper};
     vt_autofd root = open_root(error);
-    vt_autofd dir = root < 0 ? -1 : ctl_folder_open(root, job->slot);
-    /* Asked again: only now is the pid surely the keeper's (F_GETLK, pidfd_open, F_GETLK). */
-    if (pidfd < 0 || dir < 0 || ctl_folder_holder(dir) != job->keeper)
-        return true;
-    vt_autofd fd = connect_engine(job, NULL);
-    g_autofree char *answer =
-        fd < 0 ? NULL : ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
-    if (answer && vt_fd_wait(pidfd, (now ? 0 : grace_ms) + END_SLACK_MS))
-        return true;
-    syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0);
-    if (!vt_fd_wait(pidfd, GONE_MS))
-        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    if (!vt_fd_wait(pidfd, GONE_MS))
-        return vt_error_set(error, VT_ERROR_HOST,
-                            "job '%s' does not end: its keeper, process %d, cannot be killed",
-                            job->id, job->keeper);
-    ctl_root_sweep(root);
+    if (root < 0)
+        return false;
+    int err = ctl_live_end(root, &live, now ? CTL_END_NOW : CTL_END_TERM, grace_ms);
+    if (err < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, -err,
+                                  "job '%s' does not end (its keeper is process %d)", job->id,
+                                  job->keeper);
     return true;
 }

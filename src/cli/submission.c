@@ -23,14 +23,10 @@
 #include "base/size.h"
 #include "batch/batch.h"
 #include "batch/local.h"
-#include "cli/accel.h"
 #include "cli/output.h"
 #include "cli/script.h"
-#include "ctl/folder.h"
-#include "image/pool.h"
 #include "job/environment.h"
 #include "job/owner.h"
-#include "share/command.h"
 
 #define EPOCH_2025 1735689600        /* s since 1970: numbers of jobs start small */
 #define OPEN_FILES_MAX (1024 * 1024) /* fs.nr_open of a fresh kernel: more is EPERM there */
@@ -42,8 +38,7 @@ typedef struct {
     VtOptions *options;
     const VtSettings *settings;
     int stdin_fd;
-    VtAllocation allocation;
-    GPtrArray *request_notes; /* of char *: what the request's resolution says, until it is final */
+    VtGiven given;
 } Draft;
 
 static bool check_local(Draft *draft, GError **error)
@@ -61,7 +56,7 @@ static bool load_script(Draft *draft, GError **error)
     VtSubmission *submission = draft->submission;
     submission->is_stdin_script = draft->options->script == NULL;
     submission->script =
-        vt_script_load(draft->options->script, draft->stdin_fd, submission->notes, error);
+        vt_script_load(draft->options->script, draft->stdin_fd, submission->decided.notes, error);
     return submission->script != NULL;
 }
 
@@ -70,29 +65,13 @@ static bool load_directives(Draft *draft, GError **error)
     gsize size;
     const void *script = g_bytes_get_data(draft->submission->script, &size);
     g_autoptr(GPtrArray) directives = vt_directives_parse(script, size, error);
-    return directives &&
-           vt_options_add_directives(draft->options, directives, draft->submission->notes, error);
-}
-
-/* The short name, made of what a job id may carry. */
-static char *load_host_name(void)
-{
-    char name[HOST_NAME_MAX + 1] = "";
-    gethostname(name, sizeof name - 1);
-    name[strcspn(name, ".")] = '\0';
-    g_strcanon(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-", '-');
-    return g_strdup(vt_job_host_is_valid(name) ? name : "localhost");
+    return directives && vt_options_add_directives(draft->options, directives,
+                                                   draft->submission->decided.notes, error);
 }
 
 static bool check_host(Draft *draft, GError **error)
 {
-    draft->job->host = load_host_name();
-    if (!vt_settings_is_disabled_host(draft->settings, draft->job->host))
-        return true;
-    return vt_error_set(error, VT_ERROR_HOST, "virtual machines are disabled on '%s' (%s: %s)",
-                        draft->job->host,
-                        vt_settings_get_origin(draft->settings, VT_SETTING_DISABLED_HOSTS_LIST),
-                        vt_setting_key(VT_SETTING_DISABLED_HOSTS_LIST));
+    return vt_decision_check_host(&draft->submission->decided, &draft->given, error);
 }
 
 static bool load_owner(Draft *draft, GError **error)
@@ -106,7 +85,7 @@ static bool load_owner(Draft *draft, GError **error)
     }
     if (vt_job_path_is_valid(owner->home) && g_file_test(owner->home, G_FILE_TEST_IS_DIR))
         return true;
-    g_ptr_array_add(draft->submission->notes,
+    g_ptr_array_add(draft->submission->decided.notes,
                     g_strdup_printf("home directory '%s' does not exist: / is used", owner->home));
     g_free(owner->home);
     owner->home = g_strdup("/");
@@ -134,86 +113,51 @@ static bool name_job(Draft *draft, GError **error)
     return true;
 }
 
-/* The image, and where its disk keeps what is written to it. */
-static void take_disk(Draft *draft)
-{
-    const VtShape *shape = &draft->submission->shape;
-    const VtSettings *settings = draft->settings;
-    VtJob *job = draft->job;
-    job->image = shape->image;
-    if (job->image != VT_IMAGE_DISK)
-        return;
-    VtSetting place = shape->fs_type == VT_FS_SHAREDFS ? VT_SETTING_WS_DIR : VT_SETTING_RAMDISK_DIR;
-    job->image_name = g_strdup(shape->image_name);
-    job->image_dir = vt_pool_find(settings);
-    job->init = shape->init;
-    job->fs_type = shape->fs_type;
-    if (place == VT_SETTING_WS_DIR || vt_settings_is_set(settings, place))
-        job->scratch_dir = g_strdup(vt_settings_get_text(settings, place));
-}
-
-/* What follows from the RAM. */
-static void take_ram(Draft *draft)
-{
-    VtJob *job = draft->job;
-    guint64 tmp_mib = vt_settings_get_number(draft->settings, VT_SETTING_TMP_SIZE_DEFAULT);
-    guint64 ramdisk_mib = vt_settings_get_number(draft->settings, VT_SETTING_RAMDISK_SIZE);
-    job->ram_mib = draft->submission->shape.ram_mib;
-    job->tmp_mib = tmp_mib ? tmp_mib : MAX(job->ram_mib / 2, 1);
-    if (job->image == VT_IMAGE_DISK && !job->scratch_dir)
-        job->scratch_mib = ramdisk_mib ? (guint)ramdisk_mib : job->ram_mib;
-}
-
-static bool resolve(Draft *draft, GError **error)
-{
-    const VtOptions *options = draft->options;
-    vt_shape_clear(&draft->submission->shape);
-    g_ptr_array_set_size(draft->request_notes, 0);
-    return vt_request_resolve(
-        &options->requests[VT_PLACE_LINE], &options->requests[VT_PLACE_SCRIPT], draft->settings,
-        &draft->allocation, &draft->submission->shape, draft->request_notes, error);
-}
-
-/* As if the best acceleration worked that the site allows: it takes the least memory, and whether
- * it works is found out last. */
 static bool resolve_request(Draft *draft, GError **error)
 {
     const VtOptions *options = draft->options;
-    VtSubmission *submission = draft->submission;
+    VtDecision *decided = &draft->submission->decided;
     VtLocalRequest asked = {(guint)options->ppn.number, options->memory.number / VT_MIB};
-    bool may_accelerate =
-        vt_settings_get_number(draft->settings, VT_SETTING_ACCEL) != (guint64)VT_ACCEL_TCG;
     VtHost host;
     if (!vt_host_load(&host, error))
         return false;
-    draft->allocation = vt_local_allocate(&host, &asked, draft->settings, submission->notes);
-    draft->allocation.accel = may_accelerate ? VT_ACCEL_KVM : VT_ACCEL_TCG;
-    if (!resolve(draft, error))
-        return false;
-    VtJob *job = draft->job;
-    take_disk(draft);
-    take_ram(draft);
-    job->locks = submission->shape.locks;
-    job->file_server = (VtFileServer)vt_settings_get_number(draft->settings, VT_SETTING_VIRTIOFSD);
-    if (!vt_server_check(job->file_server, job->locks, error))
-        return false;
-    job->vcpus = submission->shape.vcpus;
-    job->boot_timeout_s = submission->shape.boot_timeout_s;
-    job->walltime_s = (guint)options->walltime_s.number;
-    job->kill_grace_s = (guint)vt_settings_get_number(draft->settings, VT_SETTING_KILL_GRACE);
-    return true;
+    draft->given.allocation = vt_local_allocate(&host, &asked, draft->settings, decided->notes);
+    draft->job->walltime_s = (guint)options->walltime_s.number;
+    return vt_decision_resolve(decided, &draft->given, error);
+}
+
+static bool load_mounts(Draft *draft, GError **error)
+{
+    return vt_decision_load_mounts(&draft->submission->decided, &draft->given, error);
+}
+
+static bool find_image(Draft *draft, GError **error)
+{
+    return vt_decision_find_image(&draft->submission->decided, &draft->given, error);
+}
+
+static bool find_kernel(Draft *draft, GError **error)
+{
+    return vt_decision_find_kernel(&draft->submission->decided, &draft->given, error);
+}
+
+/* Last: it is the one step that takes time. */
+static bool choose_accel(Draft *draft, GError **error)
+{
+    VtDecision *decided = &draft->submission->decided;
+    return vt_decision_choose_accel(decided, &draft->given, error) &&
+           vt_decision_fit_memory(decided, &draft->given, error);
+}
+
+static bool check_document(Draft *draft, GError **error)
+{
+    return vt_decision_check_document(&draft->submission->decided, error);
 }
 
 static bool is_below(const char *path, const char *folder)
 {
     gsize length = strlen(folder);
     return g_str_has_prefix(path, folder) && (path[length] == '\0' || path[length] == '/');
-}
-
-/* The guest has its own of these. */
-static bool is_shareable(const char *path)
-{
-    return !is_below(path, "/proc") && !is_below(path, "/sys") && !is_below(path, "/dev");
 }
 
 static bool load_submit_dir(Draft *draft, GError **error)
@@ -225,25 +169,11 @@ static bool load_submit_dir(Draft *draft, GError **error)
     }
     draft->job->submit_dir = g_strdup(real);
     free(real);
-    if (!is_shareable(draft->job->submit_dir))
+    if (!vt_decision_is_shareable(draft->job->submit_dir))
         return vt_error_set(error, VT_ERROR_USER,
                             "the submit directory '%s' cannot be shared with a guest: /proc, /sys "
                             "and /dev are its own",
                             draft->job->submit_dir);
-    return true;
-}
-
-static bool load_mounts(Draft *draft, GError **error)
-{
-    const char *origin = vt_settings_get_origin(draft->settings, VT_SETTING_VM_MOUNTS);
-    char *const *mounts = vt_settings_get_list(draft->settings, VT_SETTING_VM_MOUNTS);
-    for (char *const *mount = mounts; *mount; mount++)
-        if (strcmp(*mount, "/") == 0 || !is_shareable(*mount) ||
-            !g_file_test(*mount, G_FILE_TEST_IS_DIR))
-            return vt_error_set_value(error, VT_ERROR_CONFIG, origin, "VM_MOUNTS", *mount,
-                                      "must be directories that exist, not / and not in /proc, "
-                                      "/sys or /dev");
-    draft->job->mounts = g_strdupv((GStrv)mounts);
     return true;
 }
 
@@ -273,7 +203,7 @@ static bool load_work_dir(Draft *draft, GError **error)
     }
     char *real = realpath(option->text, NULL);
     bool ok = real && g_file_test(real, G_FILE_TEST_IS_DIR) && access(real, X_OK) == 0 &&
-              is_shareable(real);
+              vt_decision_is_shareable(real);
     draft->submission->cwd = g_strdup(real);
     free(real);
     if (!ok)
@@ -284,79 +214,10 @@ static bool load_work_dir(Draft *draft, GError **error)
     return true;
 }
 
-/* Found wrong now rather than by the engine. */
-static bool check_scratch(const Draft *draft, GError **error)
-{
-    const char *dir = draft->job->scratch_dir;
-    if (!dir || (g_file_test(dir, G_FILE_TEST_IS_DIR) && access(dir, W_OK | X_OK) == 0))
-        return true;
-    return vt_error_set(error, VT_ERROR_HOST,
-                        "fs_type '%s' (%s): '%s' is no directory that you may write to",
-                        vt_choice_word(&vt_fs_type_choice, draft->job->fs_type),
-                        draft->submission->shape.origins[VT_REQUEST_FS_TYPE], dir);
-}
-
-/* An image is of one family and for one architecture; a job that names another is mistaken. */
-static bool check_record(const VtRecord *record, const VtShape *shape, GError **error)
-{
-    if (shape->has_family && record->family != shape->family)
-        return vt_error_set(error, VT_ERROR_USER, "%s: distro '%s': image '%s' is of family '%s'",
-                            shape->origins[VT_REQUEST_DISTRO],
-                            vt_choice_word(&vt_family_choice, shape->family), record->name,
-                            vt_choice_word(&vt_family_choice, record->family));
-    if (record->arch != shape->arch)
-        return vt_error_set(error, VT_ERROR_USER, "%s: arch '%s': image '%s' is for '%s'",
-                            shape->origins[VT_REQUEST_ARCH],
-                            vt_choice_word(&vt_arch_choice, shape->arch), record->name,
-                            vt_choice_word(&vt_arch_choice, record->arch));
-    return record->has_init[shape->init] ||
-           vt_error_set(error, VT_ERROR_USER, "%s: init '%s': image '%s' cannot be booted so",
-                        shape->origins[VT_REQUEST_INIT],
-                        vt_choice_word(&vt_init_choice, shape->init), record->name);
-}
-
-/* The record of the image, which must be of the family that was asked for. */
-static bool find_image(Draft *draft, GError **error)
-{
-    const VtShape *shape = &draft->submission->shape;
-    g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
-    if (draft->job->image != VT_IMAGE_DISK)
-        return true;
-    if (!vt_pool_open(draft->job->image_dir, draft->job->image_name, geteuid(), &image, error) ||
-        !check_record(image.record, shape, error))
-        return false;
-    draft->submission->record = g_steal_pointer(&image.record);
-    return check_scratch(draft, error);
-}
-
-static bool has_file(const char *folder, const char *name)
-{
-    g_autofree char *path = g_build_filename(folder, name, NULL);
-    return g_file_test(path, G_FILE_TEST_IS_REGULAR) && access(path, R_OK) == 0;
-}
-
-static bool find_kernel(Draft *draft, GError **error)
-{
-    VtJob *job = draft->job;
-    const char *folder = vt_settings_get_text(draft->settings, VT_SETTING_GUEST_KERNEL);
-    bool is_own = draft->submission->record && draft->submission->record->kernel;
-    job->kernel_dir = folder ? g_strdup(folder)
-                             : g_build_filename(g_get_user_cache_dir(), "vtorque", "guest", NULL);
-    const char *initrd = job->image == VT_IMAGE_TINY ? "initramfs-tiny" : "initramfs";
-    const char *kernel = has_file(job->kernel_dir, "vmlinux") ? "vmlinux" : "vmlinuz";
-    if (!vt_job_path_is_valid(job->kernel_dir) ||
-        (!is_own && (!has_file(job->kernel_dir, kernel) || !has_file(job->kernel_dir, initrd))))
-        return vt_error_set(error, VT_ERROR_HOST,
-                            "no guest kernel in '%s': run 'make run' or set GUEST_KERNEL",
-                            job->kernel_dir);
-    draft->submission->kernel_file = g_strdup(kernel);
-    return true;
-}
-
 static bool load_command(Draft *draft, GError **error)
 {
     return vt_login_load(&draft->submission->command, draft->job, &draft->options->shell,
-                         &draft->options->arguments, draft->submission->notes, error);
+                         &draft->options->arguments, draft->submission->decided.notes, error);
 }
 
 static bool load_environment(Draft *draft, GError **error)
@@ -376,7 +237,8 @@ static bool load_environment(Draft *draft, GError **error)
         .is_all_exported = draft->options->is_all_exported,
         .variables = all,
     };
-    draft->submission->environment = vt_environment_new(&source, draft->submission->notes, error);
+    draft->submission->environment =
+        vt_environment_new(&source, draft->submission->decided.notes, error);
     return draft->submission->environment != NULL;
 }
 
@@ -437,77 +299,29 @@ static bool find_outputs(Draft *draft, GError **error)
     return true;
 }
 
-/* Last: it is the one step that takes time. */
-static bool choose_accel(Draft *draft, GError **error)
-{
-    VtSubmission *submission = draft->submission;
-    const char *origin = vt_settings_get_origin(draft->settings, VT_SETTING_ACCEL);
-    bool is_auto =
-        vt_settings_get_number(draft->settings, VT_SETTING_ACCEL) == (guint64)VT_ACCEL_AUTO;
-    char root[PATH_MAX];
-    bool has_root = ctl_root_path(root, sizeof root) == 0;
-    submission->accel_origin = g_strconcat(is_auto ? "auto, " : "", origin, NULL);
-    return vt_accel_choose(draft->settings, &vt_probe_kernel, has_root ? root : NULL,
-                           &draft->job->accel, submission->warnings, error);
-}
-
-/* An emulated processor takes memory of its own: where it came out as one, the RAM may have to be
- * less. */
-static bool fit_memory(Draft *draft, GError **error)
-{
-    VtSubmission *submission = draft->submission;
-    if (draft->job->accel != draft->allocation.accel) {
-        draft->allocation.accel = draft->job->accel;
-        if (!resolve(draft, error))
-            return false;
-        take_ram(draft);
-    }
-    for (guint i = 0; i < draft->request_notes->len; i++)
-        g_ptr_array_add(submission->notes, g_strdup(draft->request_notes->pdata[i]));
-    return true;
-}
-
-/* What the engine will check again: a value that it would refuse is refused here. */
-static bool check_document(Draft *draft, GError **error)
-{
-    g_autofree char *document = vt_job_save(draft->job);
-    g_autoptr(VtJob) copy = vt_job_load(document, strlen(document), error);
-    return copy != NULL;
-}
-
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,  load_script,     load_directives, check_host,       load_owner,
-    name_job,     resolve_request, load_submit_dir, load_mounts,      load_work_dir,
-    find_image,   find_kernel,     load_command,    load_environment, load_limits,
-    find_outputs, choose_accel,    fit_memory,      check_document,
+    check_local,     load_script,      load_directives, check_host,    load_owner,   name_job,
+    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,
+    load_command,    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
 };
-
-static void take_warnings(VtSubmission *submission, const VtSettings *settings)
-{
-    const GPtrArray *warnings = vt_settings_get_warnings(settings);
-    for (guint i = 0; i < warnings->len; i++)
-        g_ptr_array_add(submission->warnings, g_strdup(warnings->pdata[i]));
-}
 
 VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, int stdin_fd,
                                 GError **error)
 {
     g_autoptr(VtSubmission) submission = g_new0(VtSubmission, 1);
-    submission->job = g_new0(VtJob, 1);
-    submission->notes = g_ptr_array_new_with_free_func(g_free);
-    submission->warnings = g_ptr_array_new_with_free_func(g_free);
+    vt_decision_init(&submission->decided, settings);
     submission->is_dry_run = options->is_dry_run;
     submission->is_verbose = options->is_verbose;
-    take_warnings(submission, settings);
-    g_autoptr(GPtrArray) request_notes = g_ptr_array_new_with_free_func(g_free);
     Draft draft = {.submission = submission,
-                   .job = submission->job,
+                   .job = submission->decided.job,
                    .options = options,
                    .settings = settings,
                    .stdin_fd = stdin_fd,
-                   .request_notes = request_notes};
+                   .given = {.settings = settings,
+                             .option = &options->requests[VT_PLACE_LINE],
+                             .directive = &options->requests[VT_PLACE_SCRIPT]}};
     for (gsize i = 0; i < G_N_ELEMENTS(steps); i++)
         if (!steps[i](&draft, error))
             return NULL;
@@ -518,11 +332,7 @@ void vt_submission_free(VtSubmission *submission)
 {
     if (!submission)
         return;
-    vt_job_free(submission->job);
-    vt_shape_clear(&submission->shape);
-    vt_record_free(submission->record);
-    g_free(submission->accel_origin);
-    g_free(submission->kernel_file);
+    vt_decision_clear(&submission->decided);
     g_free(submission->cwd);
     vt_login_clear(&submission->command);
     g_strfreev(submission->environment);
@@ -531,7 +341,5 @@ void vt_submission_free(VtSubmission *submission)
     g_free(submission->output_path);
     g_free(submission->error_path);
     g_free(submission->report_path);
-    g_ptr_array_unref(submission->notes);
-    g_ptr_array_unref(submission->warnings);
     g_free(submission);
 }

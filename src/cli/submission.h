@@ -3,7 +3,7 @@
  * cli/submission.h - everything about a local job before it starts: read, decided and checked.
  *
  * Nothing of the job is created or started here; what a user or site did wrong is found before
- * anything is. KVM is tried where ACCEL says so (cli/accel.h).
+ * anything is. KVM is tried where ACCEL says so (node/accel.h).
  *
  * Runs as: the user. Reads from: the user, the site's settings. Trusts: the site's settings.
  */
@@ -18,8 +18,7 @@
 #include "cli/options.h"
 #include "conf/settings.h"
 #include "job/job.h"
-#include "job/record.h"
-#include "job/request.h"
+#include "node/decision.h"
 
 typedef enum {
     VT_JOIN_NONE,
@@ -28,11 +27,7 @@ typedef enum {
 } VtJoin;
 
 typedef struct {
-    VtJob *job;
-    VtShape shape;      /* what `job` has of it, with where each value came from */
-    VtRecord *record;   /* of the image; NULL for those without a disk */
-    char *accel_origin; /* where ACCEL, which decided on job->accel, came from */
-    char *kernel_file;  /* in job->kernel_dir: "vmlinux" or "vmlinuz" */
+    VtDecision decided;
 
     /* The opening of the run connection (ctl/run.h). */
     char *cwd; /* absolute; below the submit directory, the home or one of job->mounts */
@@ -49,9 +44,6 @@ typedef struct {
     char *report_path; /* NULL: none */
     bool is_dry_run;
     bool is_verbose;
-
-    GPtrArray *notes;    /* of char *: what the user should know, one line each */
-    GPtrArray *warnings; /* of char *: what the site's settings say in vain, one line each */
 } VtSubmission;
 
 /* The submission of `options` (to which the script's directives are added) under `settings`;

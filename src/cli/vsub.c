@@ -30,8 +30,8 @@ static void dry_run(const VtSubmission *submission)
 {
     const VtMachineFds fds = VT_MACHINE_FDS;
     g_autoptr(VtPlan) plan =
-        vt_plan_new(submission->job, 0, submission->kernel_file, submission->record);
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->job, plan, 0, NULL, 0);
+        vt_plan_new(submission->decided.job, 0, submission->decided.kernel_file, submission->decided.record);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->decided.job, plan, 0, NULL, 0);
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);
     g_autofree char *request = vt_submission_explain(submission);
     g_autofree char *shown_plan = vt_plan_explain(plan);
@@ -106,7 +106,7 @@ static int find_gate(void)
 static int run(const VtSubmission *submission, guint64 started_us, GError **error)
 {
     vt_autofd output = -1, errors = -1;
-    const VtLaunchOptions options = {.job = submission->job, .gate = find_gate()};
+    const VtLaunchOptions options = {.job = submission->decided.job, .gate = find_gate(), .run = -1};
     VtLaunch launch;
     VtResult result = {.started_us = started_us};
     if (!open_outputs(submission, &output, &errors, error) ||
@@ -132,12 +132,12 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     print_outcome(&result);
     if (submission->is_verbose) {
         g_printerr("vsub: %-9s %s\n", "accel",
-                   vt_choice_word(&vt_accel_choice, submission->job->accel));
+                   vt_choice_word(&vt_accel_choice, submission->decided.job->accel));
         vt_report_print_phases(&result);
     }
     int status = vt_report_status(&result);
     if (submission->report_path &&
-        !vt_report_write(submission->report_path, submission->job, &result, error))
+        !vt_report_write(submission->report_path, submission->decided.job, &result, error))
         status = -1;
     vt_result_clear(&result);
     return status;
@@ -168,8 +168,8 @@ static int submit(int argc, char **argv, GError **error)
     if (!submission)
         return -1;
     g_array_index(submission->limits, VtLimit, RLIMIT_STACK) = stack;
-    print_lines("warning", submission->warnings);
-    print_lines("note", submission->notes);
+    print_lines("warning", submission->decided.warnings);
+    print_lines("note", submission->decided.notes);
     if (submission->is_dry_run) {
         dry_run(submission);
         return 0;

@@ -26,9 +26,9 @@ enum {
     KEEPER_FDS = 7,
 };
 
-/* Arguments: the path of the folder of run folders, the job's id, its name; what the job may take:
- * memory in MiB, then processes and threads (0: no limit); the cgroup below which its leaf is made,
- * as a path below each hierarchy's mount ("": the starter's own). */
+/* Arguments: the path of the folder of run folders; the job's id, its name, its owner's uid; what
+ * the job may take: memory in MiB, then processes and threads (0: no limit); the cgroup below which
+ * its leaf is made, as a path below each hierarchy's mount ("": the starter's own). */
 
 /* What the engine gets; its one argument is the slot's number. */
 enum {

@@ -19,6 +19,16 @@ typedef enum {
      * the engine does */
     CTL_CONSOLE = 145, /* answer: the last lines of the serial console, printable */
     CTL_FAULT = 146, /* aux = WireFault, handed to the agent: for tests of our own; answer: empty */
+    /* The daemon: aux = CtlHand; u32 uid of whoever stands behind the connection that comes as this
+     * frame's descriptor, and has been seen to be the owner or root. No answer: it is that
+     * connection's */
+    CTL_HAND = 147,
     CTL_ANSWER = 160,  /* string, or for CTL_CONSOLE and CTL_QUERY the bytes themselves */
     CTL_REFUSED = 161, /* string */
 } CtlRequest;
+
+/* What a connection that is handed over becomes. */
+typedef enum {
+    CTL_HAND_RUN = 0,     /* the job's run connection; the first wins */
+    CTL_HAND_CONTROL = 1, /* one of this socket's, without CTL_HAND */
+} CtlHand;

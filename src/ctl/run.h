@@ -30,6 +30,10 @@ typedef enum {
     CTL_END = 131,    /* aux = CtlEnd: end the job */
     /* Aux = CtlReason; string: a message of one or more lines. Empty for CTL_REASON_DONE */
     CTL_OUTCOME = 132,
+    /* Client, before WIRE_START: aux = bits 1 << WireStream of stdout and stderr, for each of which
+     * a regular file comes along, in that order, as this frame's descriptors. The engine writes to
+     * them, also when the connection is gone; a client that is killed loses nothing */
+    CTL_FILES = 133,
 } CtlType;
 
 /* A job's life, in order (doc/contracts/job-life.md). The first two are the keeper's. */

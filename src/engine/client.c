@@ -5,21 +5,62 @@
  * Reads from: whoever stands for the owner. Trusts: nothing; a bad frame ends the job as the
  * connection's loss does.
  */
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 
+#include "base/fd.h"
 #include "engine/engine.h"
 #include "wire/frame.h"
+
+/* The starter has learnt what it waited for, or gave up before. */
+static void lose_starter(VtEngine *engine)
+{
+    if (engine->state == VT_STATE_DONE)
+        vt_life_check_done(engine);
+    else if (engine->phase_us[CTL_PHASE_READY] == 0)
+        vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
+}
 
 /* The connection is of no use any more. */
 static void lose(VtEngine *engine)
 {
     g_clear_pointer(&engine->client, vt_channel_free);
+    if (!engine->has_run) {
+        lose_starter(engine);
+        return;
+    }
     for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
-        vt_stream_discard(engine, which);
+        if (engine->streams[which].file < 0)
+            vt_stream_discard(engine, which);
     if (engine->state == VT_STATE_DONE)
         vt_life_check_done(engine);
     else
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_TERM);
+}
+
+/* Regular files alone: a pipe or a terminal could make the engine wait. */
+static bool is_output_file(int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
+           (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static bool take_files(VtEngine *engine, guint8 streams)
+{
+    if (engine->opening.complete)
+        return false;
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
+        if (!(streams & 1 << which))
+            continue;
+        vt_autofd file = vt_channel_take_fd(engine->client);
+        if (file < 0 || !is_output_file(file))
+            return false;
+        vt_stream_set_file(engine, which, vt_fd_steal(&file));
+    }
+    return true;
 }
 
 /* What comes after the script's end is nobody's. */
@@ -69,7 +110,8 @@ static void take_signal(VtEngine *engine, int number)
 static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     bool is_ours = header->type >= CTL_PHASE;
-    if (header->session != 0 || (!is_ours && wire_frame_check(header, payload, WIRE_ENGINE) < 0))
+    if (header->session != 0 || !engine->has_run ||
+        (!is_ours && wire_frame_check(header, payload, WIRE_ENGINE) < 0))
         return false;
     switch (header->type) {
     case WIRE_DATA:
@@ -87,6 +129,8 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
         vt_life_stop(engine, CTL_REASON_ENDED,
                      header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         return true;
+    case CTL_FILES:
+        return take_files(engine, header->aux);
     default:
         if (!vt_opening_add(&engine->opening, header, payload))
             return false;
@@ -135,14 +179,34 @@ static void tell_left_out(VtEngine *engine)
     vt_channel_send_text(engine->client, CTL_NOTE, 0, text);
 }
 
-void vt_client_start(VtEngine *engine)
+static void listen_to(VtEngine *engine, int fd)
 {
     const VtChannelHandlers handlers = {
         .frame = on_frame, .closed = on_closed, .drained = on_drained};
-    engine->client = vt_channel_new(engine->run, &handlers, engine);
-    engine->run = -1;
+    engine->client = vt_channel_new(fd, &handlers, engine);
+    vt_channel_keep_fds(engine->client);
     for (unsigned phase = CTL_PHASE_PREPARED; phase < CTL_PHASES; phase++)
         if (engine->phase_us[phase] > 0)
             vt_client_phase(engine, phase);
+}
+
+void vt_client_start(VtEngine *engine)
+{
+    engine->has_run = engine->job->run_wait_s == 0;
+    listen_to(engine, vt_fd_steal(&engine->run));
+    if (engine->has_run)
+        tell_left_out(engine);
+}
+
+bool vt_client_take(VtEngine *engine, int fd)
+{
+    if (engine->has_run || engine->phase_us[CTL_PHASE_READY] == 0)
+        return false;
+    engine->has_run = true;
+    g_clear_handle_id(&engine->run_timer, g_source_remove);
+    g_clear_pointer(&engine->client, vt_channel_free);
+    listen_to(engine, fd);
     tell_left_out(engine);
+    vt_life_check_done(engine);
+    return true;
 }

@@ -23,7 +23,10 @@
 typedef struct {
     VtEngine *engine;
     VtChannel *channel;
+    bool is_handed; /* the daemon's for somebody else */
 } Control;
+
+static void add_control(VtEngine *engine, int fd, bool is_handed);
 
 static void control_free(gpointer data)
 {
@@ -57,6 +60,24 @@ static void answer_query(Control *control)
     answer(control, text);
 }
 
+/* A connection that is not taken is closed: its owner's end says so. */
+static void take_hand(Control *control, guint8 kind)
+{
+    VtEngine *engine = control->engine;
+    vt_autofd fd = vt_channel_take_fd(control->channel);
+    if (fd < 0)
+        return;
+    if (kind == CTL_HAND_CONTROL)
+        add_control(engine, vt_fd_steal(&fd), true);
+    else if (vt_client_take(engine, fd))
+        fd = -1;
+    else
+        ctl_run_send_text(
+            fd, CTL_OUTCOME, CTL_REASON_HOST,
+            "the job's script has been started already, or its virtual machine is not "
+            "ready");
+}
+
 static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
 {
     Control *control = data;
@@ -67,7 +88,10 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         g_ptr_array_remove(engine->controls, control);
         return;
     }
-    switch (header->type) {
+    switch (control->is_handed && header->type == CTL_HAND ? 0 : header->type) {
+    case CTL_HAND:
+        take_hand(control, header->aux);
+        break;
     case CTL_QUERY:
         answer_query(control);
         break;
@@ -97,17 +121,26 @@ static void on_closed(const char *reason, gpointer data)
     g_ptr_array_remove(control->engine->controls, control);
 }
 
-static gboolean on_connection(gint fd, GIOCondition condition, gpointer data)
+static void add_control(VtEngine *engine, int fd, bool is_handed)
 {
-    VtEngine *engine = data;
     const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
-    vt_autofd connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (connection < 0 || engine->controls->len >= CTL_CONTROLS_MAX)
-        return G_SOURCE_CONTINUE;
+    vt_autofd connection = fd;
+    if (engine->controls->len >= CTL_CONTROLS_MAX)
+        return;
     Control *control = g_new0(Control, 1);
     control->engine = engine;
+    control->is_handed = is_handed;
     control->channel = vt_channel_new(vt_fd_steal(&connection), &handlers, control);
+    if (!is_handed)
+        vt_channel_keep_fds(control->channel);
     g_ptr_array_add(engine->controls, control);
+}
+
+static gboolean on_connection(gint fd, GIOCondition condition, gpointer data)
+{
+    int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (connection >= 0)
+        add_control(data, connection, false);
     return G_SOURCE_CONTINUE;
 }
 

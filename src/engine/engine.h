@@ -38,6 +38,7 @@ typedef struct {
     bool ended;            /* the agent has closed it */
     bool told;             /* ... and the client knows */
     bool discarded;        /* nobody reads it any more */
+    int file;              /* where it is written in place of the client; -1: nowhere */
 } VtStream;
 
 typedef enum {
@@ -65,7 +66,8 @@ typedef struct {
 
     VtState state;
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */
-    VtChannel *client;            /* NULL once gone */
+    VtChannel *client; /* the run connection, before that the starter's; NULL once gone */
+    bool has_run;      /* the run connection has come */
     VtChannel *agent;
     VtQmp *qmp;
     bool is_qmp_ready;  /* QEMU has come as far as to listen: it ends well only by its guest */
@@ -82,7 +84,8 @@ typedef struct {
     CtlReason reason;
     char *message;
     char *qmp_failure; /* what was wrong with the monitor, or NULL */
-    guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer;
+    guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer,
+        run_timer; /* runs while the guest is ready and waits for its run connection */
     GMainLoop *loop;
     int exit_status; /* this process's own, once the loop is left */
 } VtEngine;
@@ -106,7 +109,7 @@ void vt_life_start(VtEngine *engine);
 /* The job ends at once because of `reason`, with the end of the console quoted; the first reason
  * counts. The message is for the owner. */
 void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
-/* Ends the job as CTL_END says. */
+/* Ends the job as CTL_END says; a job that is over, and waits to tell it, waits no longer. */
 void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how);
 /* The run connection's opening is complete, or the guest became ready. */
 void vt_life_may_start(VtEngine *engine);
@@ -115,6 +118,9 @@ void vt_life_check_done(VtEngine *engine);
 
 /* client.c: the run connection. */
 void vt_client_start(VtEngine *engine);
+/* A run connection that came later, from the owner. False if there is or was one, or nobody waits
+ * for one; `fd` is then still the caller's. */
+bool vt_client_take(VtEngine *engine, int fd);
 void vt_client_phase(VtEngine *engine, CtlPhase phase);
 
 /* session.c: session 0 in the agent. */
@@ -132,6 +138,8 @@ bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize
 bool vt_stream_end(VtEngine *engine, WireStream which);
 void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes);
 void vt_stream_discard(VtEngine *engine, WireStream which);
+/* From now on it is written to `file`, which is taken over. */
+void vt_stream_set_file(VtEngine *engine, WireStream which, int file);
 bool vt_stream_is_done(const VtEngine *engine, WireStream which);
 
 /* control.c: vmgr's and the daemon's socket. */

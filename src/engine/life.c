@@ -8,7 +8,8 @@
  * Invariants:
  *   1. The first reason is the one that is told.
  *   2. Every state but READY and RUNNING has a deadline, and RUNNING has one until the script runs;
- *      those two end by the run connection or the walltime.
+ *      those two end by the run connection or the walltime, and READY by RUN_WAIT where that
+ *      connection is still to come.
  *   3. In DONE nothing of the guest is listened to; the engine exits when the client has read all,
  *      is gone, or has taken nothing for READER_PATIENCE_S.
  *
@@ -108,7 +109,9 @@ void vt_life_check_done(VtEngine *engine)
     if (engine->state != VT_STATE_DONE)
         return;
     if (!engine->client) {
-        g_main_loop_quit(engine->loop);
+        /* Who comes for the script will want to know why there is none. */
+        if (engine->run_timer == 0)
+            g_main_loop_quit(engine->loop);
         return;
     }
     /* Every progress renews the reader's time. */
@@ -188,8 +191,12 @@ void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
 {
     const char *message =
         reason == CTL_REASON_WALLTIME ? "the walltime is over" : "the job was ended";
-    if (engine->state == VT_STATE_DONE)
+    if (engine->state == VT_STATE_DONE) {
+        g_clear_handle_id(&engine->run_timer, g_source_remove);
+        if (!engine->client)
+            vt_life_check_done(engine);
         return;
+    }
     set_reason(engine, reason, message);
     if (how == CTL_END_NOW || engine->state < VT_STATE_PLAN) {
         finish(engine);
@@ -219,6 +226,14 @@ static void start_boot_timer(VtEngine *engine)
 {
     engine->boot_timer =
         g_timeout_add_seconds(engine->plan->boot_timeout_s, on_boot_timeout, engine);
+}
+
+static gboolean on_run_wait_over(gpointer data)
+{
+    VtEngine *engine = data;
+    engine->run_timer = 0;
+    vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
+    return G_SOURCE_REMOVE;
 }
 
 static gboolean on_walltime(gpointer data)
@@ -289,6 +304,9 @@ static void take_ready(VtEngine *engine)
     if (engine->state == VT_STATE_PLAN) {
         g_clear_handle_id(&engine->boot_timer, g_source_remove);
         engine->state = VT_STATE_READY;
+        if (!engine->has_run)
+            engine->run_timer =
+                g_timeout_add_seconds(engine->job->run_wait_s, on_run_wait_over, engine);
         vt_engine_reach(engine, CTL_PHASE_READY);
         vt_life_may_start(engine);
     } else if (engine->state == VT_STATE_SCRIPT) {
@@ -672,8 +690,10 @@ void vt_engine_init(VtEngine *engine)
         .loop = g_main_loop_new(NULL, FALSE),
     };
     vt_opening_init(&engine->opening);
-    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
         engine->streams[which].held = g_byte_array_new();
+        engine->streams[which].file = -1;
+    }
 }
 
 void vt_life_start(VtEngine *engine)

@@ -7,8 +7,11 @@
  * a slow reader slows the script down, as a pipe does, and a script that has ended never waits for
  * its reader.
  */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "engine/engine.h"
 
 static void grant(VtEngine *engine, WireStream which)
@@ -23,10 +26,37 @@ static void grant(VtEngine *engine, WireStream which)
     stream->agent_credit += room;
 }
 
+/* A file that takes no more is the owner's to hear of; the script goes on, as it would with a
+ * reader that is gone. */
+static void write_held(VtEngine *engine, WireStream which)
+{
+    VtStream *stream = &engine->streams[which];
+    gsize written = 0;
+    while (written < stream->held->len && !stream->discarded) {
+        ssize_t n = write(stream->file, stream->held->data + written, stream->held->len - written);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n > 0) {
+            written += (gsize)n;
+            continue;
+        }
+        g_autofree char *text =
+            g_strdup_printf("cannot write the job's %s: %s; the rest is lost",
+                            which == WIRE_STDOUT ? "output" : "errors", g_strerror(errno));
+        if (engine->client)
+            vt_channel_send_text(engine->client, CTL_NOTE, CTL_NOTE_ALWAYS, text);
+        vt_fd_clear(&stream->file);
+        vt_stream_discard(engine, which);
+    }
+    g_byte_array_set_size(stream->held, 0);
+}
+
 static void pump(VtEngine *engine, WireStream which)
 {
     VtStream *stream = &engine->streams[which];
     gsize sent = 0;
+    if (stream->file >= 0)
+        write_held(engine, which);
     while (engine->client && sent < stream->held->len && stream->client_credit > 0) {
         gsize size = MIN(MIN(stream->held->len - sent, WIRE_PAYLOAD_MAX), stream->client_credit);
         vt_channel_send(engine->client, WIRE_DATA, which, stream->held->data + sent, size);
@@ -86,6 +116,12 @@ void vt_stream_discard(VtEngine *engine, WireStream which)
     if (engine->state == VT_STATE_RUNNING && !stream->ended)
         vt_channel_send(engine->agent, WIRE_CLOSE, which, "", 1);
     pump(engine, which);
+}
+
+void vt_stream_set_file(VtEngine *engine, WireStream which, int file)
+{
+    vt_fd_clear(&engine->streams[which].file);
+    engine->streams[which].file = file;
 }
 
 bool vt_stream_is_done(const VtEngine *engine, WireStream which)

@@ -6,6 +6,7 @@
 #include <glib-unix.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -21,7 +22,10 @@ struct VtChannel {
     guint8 *input;
     gsize filled;
     guint reader, writer; /* GLib sources, 0 = none */
-    guint users;          /* calls that are under way: freed by the last */
+    bool keeps_fds;
+    int fds[VT_CHANNEL_FDS]; /* the first `n_fds`, oldest first */
+    guint n_fds;
+    guint users; /* calls that are under way: freed by the last */
     bool freed;
 };
 
@@ -43,6 +47,8 @@ static void leave(VtChannel *channel)
 {
     if (--channel->users > 0 || !channel->freed)
         return;
+    for (guint i = 0; i < channel->n_fds; i++)
+        close(channel->fds[i]);
     g_byte_array_unref(channel->queue);
     g_free(channel->input);
     g_free(channel);
@@ -99,11 +105,47 @@ static void dispatch(VtChannel *channel)
     channel->filled -= at;
 }
 
+/* Keeps the descriptors of `message` that there is room for. */
+static void keep_fds(VtChannel *channel, struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        gsize n = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (gsize i = 0; i < n; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            if (channel->n_fds < VT_CHANNEL_FDS)
+                channel->fds[channel->n_fds++] = fd;
+            else
+                close(fd);
+        }
+    }
+}
+
+static ssize_t read_some(VtChannel *channel)
+{
+    struct iovec part = {channel->input + channel->filled, READ_SIZE - channel->filled};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(VT_CHANNEL_FDS * sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (!channel->keeps_fds)
+        return read(channel->fd, part.iov_base, part.iov_len);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    ssize_t n = recvmsg(channel->fd, &message, MSG_CMSG_CLOEXEC);
+    if (n >= 0)
+        keep_fds(channel, &message);
+    return n;
+}
+
 static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
 {
     VtChannel *channel = data;
     enter(channel);
-    ssize_t n = read(fd, channel->input + channel->filled, READ_SIZE - channel->filled);
+    ssize_t n = read_some(channel);
     if (n > 0) {
         channel->filled += (gsize)n;
         dispatch(channel);
@@ -114,6 +156,21 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
     }
     leave(channel);
     return G_SOURCE_CONTINUE; /* if it was removed meanwhile, this is not looked at */
+}
+
+void vt_channel_keep_fds(VtChannel *channel)
+{
+    channel->keeps_fds = true;
+}
+
+int vt_channel_take_fd(VtChannel *channel)
+{
+    if (channel->n_fds == 0)
+        return -1;
+    int fd = channel->fds[0];
+    channel->n_fds--;
+    memmove(channel->fds, channel->fds + 1, channel->n_fds * sizeof fd);
+    return fd;
 }
 
 /* Writes what the socket takes. */

@@ -36,6 +36,14 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
 void vt_channel_free(VtChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
 
+#define VT_CHANNEL_FDS 2 /* descriptors that are kept until somebody takes them */
+
+/* From now on descriptors that come with the bytes are kept, close-on-exec; those beyond
+ * VT_CHANNEL_FDS are closed. Without this the kernel drops them all. */
+void vt_channel_keep_fds(VtChannel *channel);
+/* The oldest of them, or -1. (transfer full) */
+int vt_channel_take_fd(VtChannel *channel);
+
 /* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel, or on NULL:
  * one that its own failure, during an earlier frame, made its owner free. */
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size);

@@ -82,6 +82,8 @@ static const Field job_fields[] = {
     {"submit_dir", FIELD_PATH, JOB(submit_dir), 0, 0},
     {"mounts", FIELD_PATHS, JOB(mounts), 0, MOUNTS_MAX},
     {"tmp_mib", FIELD_UINT64, JOB(tmp_mib), 1, VT_RAM_MIB_MAX},
+    {"run_wait_s", FIELD_UINT, JOB(run_wait_s), 0, GRACE_MAX},
+    {"node_file", FIELD_PLACE, JOB(node_file), 0, 0},
 };
 #undef JOB
 
@@ -99,6 +101,7 @@ void vt_job_free(VtJob *job)
     g_free(job->kernel_dir);
     g_free(job->submit_dir);
     g_strfreev(job->mounts);
+    g_free(job->node_file);
     g_free(job);
 }
 

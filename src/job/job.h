@@ -60,6 +60,9 @@ typedef struct {
     char *submit_dir;   /* absolute: shared, writable */
     GStrv mounts;       /* VM_MOUNTS, absolute: shared, writable with the owner's rights */
     guint64 tmp_mib;    /* size limit of each of the guest's tmpfs */
+    guint run_wait_s;   /* how long a guest that is ready waits for its run connection; 0: that is
+                           there from birth */
+    char *node_file;    /* the host's path at which the job finds its node file; NULL: none */
 } VtJob;
 
 /* Frees what it holds; all zero afterwards. */

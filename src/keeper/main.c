@@ -36,7 +36,7 @@
 
 /* What the starter's arguments say (ctl/birth.h). */
 typedef struct {
-    const char *root, *id, *name;
+    const char *root, *id, *name, *owner;
     LeafWish wish;
 } Order;
 
@@ -140,8 +140,8 @@ static int describe(const CtlFolder *folder, const Order *order, const Leaf *lea
 {
     char text[CTL_FILE_MAX];
     size_t used = 0;
-    snprintf(text, sizeof text, "version=1\nid=%s\nuid=%u\nname=%s\nkeeper=%d\nstarted=%lld\n",
-             order->id, getuid(), order->name, getpid(), (long long)time(NULL));
+    snprintf(text, sizeof text, "version=1\nid=%s\nowner=%s\nname=%s\nkeeper=%d\nstarted=%lld\n",
+             order->id, order->owner, order->name, getpid(), (long long)time(NULL));
     int err = ctl_file_write(folder->dir, "job", text);
     text[0] = '\0';
     for (int i = 0; i < leaf->count && used < sizeof text; i++)
@@ -229,14 +229,15 @@ static int run_job(const CtlFolder *folder, const Order *order, Leaf *leaf, int 
 static bool read_order(int argc, char **argv, Order *order)
 {
     unsigned long long mib;
-    if (argc != 7 || sscanf(argv[4], "%llu", &mib) != 1 ||
-        sscanf(argv[5], "%lu", &order->wish.tasks) != 1)
+    if (argc != 8 || sscanf(argv[5], "%llu", &mib) != 1 ||
+        sscanf(argv[6], "%lu", &order->wish.tasks) != 1)
         return false;
     order->root = argv[1];
     order->id = argv[2];
     order->name = argv[3];
+    order->owner = argv[4];
     order->wish.memory = mib << 20;
-    order->wish.cgroup = argv[6][0] ? argv[6] : NULL;
+    order->wish.cgroup = argv[7][0] ? argv[7] : NULL;
     return true;
 }
 

@@ -114,7 +114,7 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
 {
     const VtJob *job = options->job;
     char root[PATH_MAX];
-    int pair[2];
+    int pair[2] = {-1, -1};
     struct rlimit files;
     if (!check_open_files(&files, error) || !check_file_size(job, error) ||
         !check_address_space(job, error))
@@ -129,21 +129,24 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
         return false;
     vt_autofd gate = options->gate >= 0 ? fcntl(options->gate, F_DUPFD_CLOEXEC, 16)
                                         : open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (gate < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    if (gate < 0 ||
+        (options->run < 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0))
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the run connection");
     vt_autofd ours = pair[0], theirs = pair[1];
     const VtMemoryShape shape = vt_memory_shape(job);
     g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, vt_memory_of(&shape).total);
     g_autofree char *tasks = g_strdup_printf("%u", vt_memory_tasks(&shape));
+    g_autofree char *owner = g_strdup_printf("%u", job->owner.uid);
     const char *const argv[] = {"vtorque-keeper",
                                 root,
                                 job->id,
                                 job->name,
+                                owner,
                                 memory,
                                 tasks,
                                 options->cgroup ? options->cgroup : "",
                                 NULL};
-    const int fds[] = {document, theirs, engine, gate};
+    const int fds[] = {document, options->run < 0 ? theirs : options->run, engine, gate};
     pid_t pid = fork();
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the keeper");

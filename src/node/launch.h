@@ -19,13 +19,14 @@ typedef struct {
     const VtJob *job;
     const char *cgroup; /* below which the job's leaf is made, as a path below each hierarchy's
                            mount; NULL: this process's own */
-    int gate;           /* of a test (ctl/gate.h), borrowed; -1: none */
+    int gate;           /* (ctl/gate.h), borrowed; -1: none */
+    int run;            /* the engine's end of the run connection, borrowed; -1: one is made */
 } VtLaunchOptions;
 
 typedef struct {
     pid_t keeper;
     int pidfd; /* readable when the keeper has ended */
-    int run;   /* our end of the run connection */
+    int run;   /* our end of the run connection that was made; -1: there is none */
 } VtLaunch;
 
 /* Starts keeper and engine. Both are found beside this program, or in its libexec directory. Where

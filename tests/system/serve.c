@@ -109,7 +109,7 @@ static int serve(const Options *options, GError **error)
     if (!script)
         return -1;
     const VtLaunchOptions launch_options = {
-        .job = job, .cgroup = options->cgroup, .gate = options->gate};
+        .job = job, .cgroup = options->cgroup, .gate = options->gate, .run = -1};
     VtLaunch launch;
     VtResult result = {0};
     if (!vt_launch_start(&launch_options, &launch, error))

@@ -3,7 +3,7 @@
  * tests/unit/test-accel.c - ACCEL=auto|kvm|tcg over a KVM that works and one that doesn't, and what
  * is remembered of it.
  */
-#include "cli/accel.h"
+#include "node/accel.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -97,12 +97,13 @@ static void tear_down(World *world, gconstpointer data G_GNUC_UNUSED)
 static char *choose(const World *world, const char *word, const char *folder)
 {
     const VtProbeCalls calls = {world->device, fake_open, fake_ioctl, fake_map};
-    g_autofree char *conf = g_strdup_printf("ACCEL=%s\n", word);
-    g_autoptr(VtSettings) settings = vt_settings_parse(conf, strlen(conf), "x.conf", NULL);
+    guint wanted;
     g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GError) error = NULL;
     VtAccel accel = VT_ACCEL_AUTO;
-    bool ok = vt_accel_choose(settings, &calls, folder, &accel, warnings, &error);
+    g_assert_true(vt_choice_find(&vt_accel_choice, word, &wanted));
+    bool ok =
+        vt_accel_choose((VtAccel)wanted, "x.conf:1", &calls, folder, &accel, warnings, &error);
     g_assert_true(ok == !error);
     if (error) {
         g_assert_error(error, VT_ERROR, VT_ERROR_HOST);

@@ -60,7 +60,8 @@ static VtJob *new_job(guint boot_timeout_s)
         "\"file_server\": \"qemu\", \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
         "%u, \"walltime_s\": 0,"
         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
-        "\"mounts\": [], \"tmp_mib\": 64}",
+        "\"mounts\": [], \"tmp_mib\": 64, "
+        "\"run_wait_s\": 0, \"node_file\": \"\"}",
         boot_timeout_s);
     g_autoptr(GError) error = NULL;
     VtJob *job = vt_job_load(text, strlen(text), &error);

@@ -342,13 +342,13 @@ static void test_plain(void)
     g_autofree char *before = list();
     g_autoptr(VtSubmission) submission = submit_good(ARGS("--local", "job.sh"), NULL);
     g_autofree char *real = g_file_read_link("/proc/self/cwd", NULL);
-    const VtJob *job = submission->job;
+    const VtJob *job = submission->decided.job;
     g_assert_cmpstr(job->name, ==, "job.sh");
     g_assert_true(vt_job_id_is_valid(job->id));
     g_assert_true(g_str_has_suffix(job->id, job->host));
     g_assert_cmpstr(job->submit_dir, ==, real);
     g_assert_cmpstr(submission->cwd, ==, real);
-    g_assert_cmpstr(submission->kernel_file, ==, "vmlinux");
+    g_assert_cmpstr(submission->decided.kernel_file, ==, "vmlinux");
     g_assert_cmpint(job->image, ==, VT_IMAGE_HOST);
     g_assert_cmpuint(job->boot_timeout_s, ==, 120);
     g_assert_cmpuint(job->kill_grace_s, ==, 10);
@@ -365,7 +365,7 @@ static void test_plain(void)
     g_assert_nonnull(strstr(explained, job->id));
     g_assert_nonnull(strstr(explained, "accel         tcg (x.conf:"));
     g_assert_cmpint(job->accel, ==, VT_ACCEL_TCG);
-    g_assert_cmpuint(submission->warnings->len, ==, 0);
+    g_assert_cmpuint(submission->decided.warnings->len, ==, 0);
     g_autofree char *after = list();
     g_assert_cmpstr(before, ==, after);
     tear_down();
@@ -384,7 +384,7 @@ static void test_options(void)
         submit_good(ARGS("-Vlwalltime=30", "-NNAME", "-vm", "ram=256M", "-v", "B=line,C='1,2'",
                          "-d", "a b", "--report=r.json", "--verbose", "--dry-run", "--local"),
                     script);
-    const VtJob *job = submission->job;
+    const VtJob *job = submission->decided.job;
     g_autofree char *cwd = g_build_filename(job->submit_dir, "a b", NULL);
     g_assert_cmpstr(job->name, ==, "NAME");
     g_assert_cmpuint(job->walltime_s, ==, 30);
@@ -404,8 +404,8 @@ static void test_options(void)
     g_autofree char *number = g_strndup(job->id, strcspn(job->id, "."));
     g_autofree char *output = g_strdup_printf("%s/out/NAME.o%s", job->submit_dir, number);
     g_assert_cmpstr(submission->output_path, ==, output);
-    g_assert_cmpstr(submission->shape.origins[VT_REQUEST_IMG], ==, "script line 3");
-    g_assert_cmpstr(submission->shape.origins[VT_REQUEST_RAM], ==, "command line");
+    g_assert_cmpstr(submission->decided.shape.origins[VT_REQUEST_IMG], ==, "script line 3");
+    g_assert_cmpstr(submission->decided.shape.origins[VT_REQUEST_RAM], ==, "command line");
     tear_down();
 }
 
@@ -418,7 +418,7 @@ static void test_outputs(void)
     g_autoptr(VtSubmission) named = submit_good(
         ARGS("--local", "-o", "/dev/null", "-e", "out/${PBS_JOBNAME}.$PBS_JOBID", "job.sh"), NULL);
     g_autofree char *expected =
-        g_strdup_printf("%s/out/job.sh.%s", named->job->submit_dir, named->job->id);
+        g_strdup_printf("%s/out/job.sh.%s", named->decided.job->submit_dir, named->decided.job->id);
     g_assert_cmpstr(named->output_path, ==, "/dev/null");
     g_assert_cmpstr(named->error_path, ==, expected);
     tear_down();
@@ -428,13 +428,13 @@ static void test_work_dir(void)
 {
     set_up();
     g_autoptr(VtSubmission) inside = submit_good(ARGS("--local", "-w", "out", "job.sh"), NULL);
-    g_assert_null(inside->job->mounts[0]);
+    g_assert_null(inside->decided.job->mounts[0]);
     g_autoptr(VtSubmission) outside = submit_good(ARGS("--local", "-d", "/usr", "job.sh"), NULL);
-    g_assert_cmpstr(outside->job->mounts[0], ==, "/usr");
-    g_assert_null(outside->job->mounts[1]);
+    g_assert_cmpstr(outside->decided.job->mounts[0], ==, "/usr");
+    g_assert_null(outside->decided.job->mounts[1]);
     g_assert_cmpstr(g_environ_getenv(outside->environment, "PBS_O_WORKDIR"), ==, "/usr");
     g_autoptr(VtSubmission) root = submit_good(ARGS("--local", "-d", "/", "job.sh"), NULL);
-    g_assert_null(root->job->mounts[0]);
+    g_assert_null(root->decided.job->mounts[0]);
     tear_down();
 }
 
@@ -483,7 +483,8 @@ static void test_line_ends(void)
         gsize size;
         const char *data = g_bytes_get_data(submission->script, &size);
         g_assert_cmpmem(data, size, rows[i].expected, strlen(rows[i].expected));
-        g_assert_cmpuint(submission->notes->len, ==, strcmp(rows[i].text, rows[i].expected) != 0);
+        g_assert_cmpuint(submission->decided.notes->len, ==,
+                         strcmp(rows[i].text, rows[i].expected) != 0);
     }
     tear_down();
 }

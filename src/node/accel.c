@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/accel.c - ACCEL, and what the probe has found before.
+ * node/accel.c - ACCEL, and what the probe has found before.
  *
  * The probe takes some tens of milliseconds where KVM works, most of them the kernel's for making
  * and removing a machine: as much as all else that vTorque adds to a start. So that is remembered.
  * What doesn't work is tried again each time: it may have been mended.
  */
-#include "cli/accel.h"
+#include "node/accel.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -58,10 +58,9 @@ static VtProbeVerdict probe(const VtProbeCalls *calls, const char *folder, char 
     return verdict;
 }
 
-bool vt_accel_choose(const VtSettings *settings, const VtProbeCalls *calls, const char *folder,
-                     VtAccel *accel, GPtrArray *warnings, GError **error)
+bool vt_accel_choose(VtAccel wanted, const char *origin, const VtProbeCalls *calls,
+                     const char *folder, VtAccel *accel, GPtrArray *warnings, GError **error)
 {
-    VtAccel wanted = (VtAccel)vt_settings_get_number(settings, VT_SETTING_ACCEL);
     g_autofree char *text = NULL;
     *accel = VT_ACCEL_TCG;
     if (wanted == VT_ACCEL_TCG)
@@ -69,8 +68,7 @@ bool vt_accel_choose(const VtSettings *settings, const VtProbeCalls *calls, cons
     if (probe(calls, folder, &text) == VT_PROBE_WORKS)
         *accel = VT_ACCEL_KVM;
     else if (wanted == VT_ACCEL_KVM)
-        return vt_error_set(error, VT_ERROR_HOST, "%s: ACCEL 'kvm': %s",
-                            vt_settings_get_origin(settings, VT_SETTING_ACCEL), text);
+        return vt_error_set(error, VT_ERROR_HOST, "%s: ACCEL 'kvm': %s", origin, text);
     else
         g_ptr_array_add(warnings, g_strdup_printf("the job's processor is emulated, which is 20 to "
                                                   "100 times slower than KVM: %s",
