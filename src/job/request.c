@@ -165,6 +165,24 @@ bool vt_request_parse(VtRequest *request, const char *text, const char *origin, 
     return true;
 }
 
+/* Who of the user's two places decides on a key; its origin is NULL if neither says anything. */
+static const VtRequestItem *choose(const VtRequest *option, const VtRequest *directive,
+                                   VtRequestKey key)
+{
+    return option->items[key].origin ? &option->items[key] : &directive->items[key];
+}
+
+char *vt_request_format(const VtRequest *option, const VtRequest *directive)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i < VT_REQUEST_KEYS; i++) {
+        const VtRequestItem *item = choose(option, directive, (VtRequestKey)i);
+        if (item->origin)
+            g_string_append_printf(text, "%s%s=%s", text->len ? "," : "", keys[i].name, item->text);
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 /* A value with where it came from, before it meets the allocation. */
 typedef struct {
     guint64 number;
@@ -178,8 +196,7 @@ typedef struct {
 static Wanted want(const VtRequest *option, const VtRequest *directive, const VtSettings *settings,
                    VtRequestKey key)
 {
-    const VtRequestItem *item =
-        option->items[key].origin ? &option->items[key] : &directive->items[key];
+    const VtRequestItem *item = choose(option, directive, key);
     if (item->origin)
         return (Wanted){item->number, item->text, item->origin, true, false};
     VtSetting setting = keys[key].fallback;

@@ -63,6 +63,11 @@ typedef struct {
  * `request` may then hold a part. */
 bool vt_request_parse(VtRequest *request, const char *text, const char *origin, GError **error);
 
+/* What `option` asks for, and what `directive` asks for beside it, as one text that
+ * vt_request_parse() takes, the values as they were written; "" if neither asks for anything.
+ * (transfer full) */
+char *vt_request_format(const VtRequest *option, const VtRequest *directive);
+
 /* Frees what it holds; all zero afterwards. */
 void vt_request_clear(VtRequest *request);
 
