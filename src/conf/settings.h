@@ -40,6 +40,8 @@ typedef enum {
     VT_SETTING_ACCEL,               /* VtAccel */
     VT_SETTING_SHARE_LOCKS,         /* VtLocks */
     VT_SETTING_VIRTIOFSD,           /* VtFileServer */
+    VT_SETTING_PROLOGUE_TIMEOUT,    /* seconds */
+    VT_SETTING_RUN_WAIT,            /* seconds */
     VT_SETTING_COUNT,
 } VtSetting;
 

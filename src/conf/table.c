@@ -94,6 +94,15 @@ const VtSettingInfo vt_setting_table[] = {
                               "file server of shared directories: QEMU's, or the virtio-fs "
                               "project's",
                               &vt_file_server_choice},
+    [VT_SETTING_PROLOGUE_TIMEOUT] = {"PROLOGUE_TIMEOUT", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 1,
+                                     86400, "s", "600",
+                                     "must be a number of seconds from 1 to 86400",
+                                     "most time that a batch job's guest has until it is ready, "
+                                     "whatever boot_timeout= says"},
+    [VT_SETTING_RUN_WAIT] = {"RUN_WAIT", VT_VALUE_SECONDS, VT_STATE_ACTIVE, 1, 86400, "s", "660",
+                             "must be a number of seconds from 1 to 86400",
+                             "time a batch job's guest that is ready waits for the job's script; "
+                             "twice the batch system's limit for prologues and a minute more"},
 
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
     LATER("REGEX_FE", "*", "front ends, where paths differ from the nodes'"),
@@ -109,7 +118,6 @@ const VtSettingInfo vt_setting_table[] = {
     LATER("KILL_USER_PROCESSES_AFTER_JOB", "true", "kill the user's processes in the epilogue"),
     LATER("MEASURE_TIME", "false", "log run times"),
     LATER("SSH_TIMEOUT", "5", "time for an SSH connection, in s"),
-    LATER("PROLOGUE_TIMEOUT", "600", "time for root's prologue, in s"),
     LATER("NFS_TIMEOUT", "3", "time to wait for shared files, in s"),
     LATER("CUSTOM_IP_MAPPING", "false", "addresses from a script instead of DHCP"),
     LATER("IP_TO_MAC_SCRIPT", NULL, "the script for CUSTOM_IP_MAPPING"),

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook/job.c - what Torque says of a job: by arguments, environment, node file and its own
+ * configuration.
+ *
+ * Reads from: text of which the user controls much: the values of resources are not escaped, so
+ * that one may hold what looks like another. What is found twice counts as the least.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/auto.h"
+#include "hook/hook.h"
+
+#define PREFIX "vtorque:"
+#define LIMIT_S 300          /* Torque's own default */
+#define FILE_MAX (64 * 1024) /* bytes of a node file, of mom's configuration */
+
+const char *hook_resources(const Hook *hook)
+{
+    /* Facts of Torque: argument 5 of prologues, 6 of epilogues. */
+    int index = strncmp(hook->name, "prologue", 8) == 0 ? 5 : 6;
+    return hook->argc > index ? hook->argv[index] : "";
+}
+
+/* The first part of `text` that begins with our prefix; parts end at one of `ends`. */
+static bool take_part(Hook *hook, const char *text, const char *ends)
+{
+    for (const char *at = text; at; at = strpbrk(at, ends)) {
+        at += at > text;
+        size_t length = strcspn(at, ends);
+        if (strncmp(at, PREFIX, sizeof PREFIX - 1) == 0 && length < sizeof hook->request) {
+            memcpy(hook->request, at, length);
+            hook->request[length] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The value of `key` (with its "=") in a list, at or behind `list`; NULL without one. */
+static const char *find_resource(const char *list, const char *key)
+{
+    for (const char *at = list; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, key, strlen(key)) == 0)
+            return at + strlen(key);
+    }
+    return NULL;
+}
+
+void hook_find_request(Hook *hook)
+{
+    const char *gres = getenv("PBS_RESOURCE_GRES");
+    const char *other = find_resource(hook_resources(hook), "other=");
+    if (gres && take_part(hook, gres, "+%,"))
+        return;
+    if (other)
+        take_part(hook, other, ",");
+}
+
+/* Reads a whole small file into `text`. */
+static bool read_file(const char *path, char text[FILE_MAX])
+{
+    ctl_autofd fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    size_t used = 0;
+    ssize_t n = 0;
+    while (fd >= 0 && used < FILE_MAX - 1 && (n = read(fd, text + used, FILE_MAX - 1 - used)) > 0)
+        used += (size_t)n;
+    text[used] = '\0';
+    return fd >= 0 && n == 0;
+}
+
+int hook_limit_s(void)
+{
+    static char text[FILE_MAX];
+    int limit = LIMIT_S, value;
+    /* Root's hooks are called in mom_priv. */
+    if (read_file("config", text))
+        for (char *line = text; line; line = strchr(line, '\n')) {
+            line += *line == '\n';
+            if (sscanf(line, "$prologalarm %d", &value) == 1 && value > 0)
+                limit = value;
+        }
+    return limit;
+}
+
+/* MiB of Torque's SIZE, rounded down; 0 for what is none. */
+static unsigned long long parse_size_mib(const char *text)
+{
+    char *end;
+    unsigned long long value = strtoull(text, &end, 10), bytes = 1;
+    if (end == text || *text == '-')
+        return 0;
+    switch (*end | 0x20) {
+    case 'k':
+        bytes = 1ULL << 10;
+        break;
+    case 'm':
+        bytes = 1ULL << 20;
+        break;
+    case 'g':
+        bytes = 1ULL << 30;
+        break;
+    case 't':
+        bytes = 1ULL << 40;
+        break;
+    default:
+        break;
+    }
+    end += bytes > 1;
+    bytes *= (*end | 0x20) == 'w' ? 8 : 1;
+    return value > UINT64_MAX / bytes ? 0 : value * bytes >> 20;
+}
+
+/* The least `mem` of the resource list in MiB; 0: none. */
+static unsigned long long find_memory_mib(const Hook *hook)
+{
+    unsigned long long least = 0;
+    for (const char *at = hook_resources(hook); (at = find_resource(at, "mem=")) != NULL;) {
+        unsigned long long mib = parse_size_mib(at);
+        if (mib > 0 && (least == 0 || mib < least))
+            least = mib;
+    }
+    return least;
+}
+
+/* How many lines the node file has; -1: they do not all name the same node, or there is no file. */
+static int count_nodes(const char *path)
+{
+    static char text[FILE_MAX];
+    int lines = 0;
+    if (!path || !read_file(path, text))
+        return -1;
+    size_t length = strcspn(text, "\n");
+    for (const char *at = text; *at; lines++) {
+        if (strcspn(at, "\n") != length || strncmp(at, text, length) != 0)
+            return -1;
+        at += length;
+        at += *at == '\n';
+    }
+    return lines;
+}
+
+static int number_of(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? atoi(text) : 0;
+}
+
+/* A cgroup that the batch system has made for the job: where this process is, if that is it. */
+static bool find_cgroup(const Hook *hook, char *path, unsigned size)
+{
+    static char text[FILE_MAX];
+    char wanted[300];
+    snprintf(wanted, sizeof wanted, "/torque/%s", hook->argv[1]);
+    if (!read_file("/proc/self/cgroup", text))
+        return false;
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;) {
+        char *place = strchr(line, ':');
+        place = place ? strchr(place + 1, ':') : NULL;
+        size_t length = place ? strlen(++place) : 0, end = strlen(wanted);
+        if (length >= end && length < size && strcmp(place + length - end, wanted) == 0) {
+            memcpy(path, place, length + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+typedef struct {
+    char *text;
+    unsigned used, size;
+    bool ok;
+} Lines;
+
+/* A value that no order may hold is left out: the daemon then says what is missing. */
+static void add(Lines *lines, const char *key, const char *value)
+{
+    for (const char *at = value ? value : ""; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return;
+    if (!value)
+        return;
+    int n = snprintf(lines->text + lines->used, lines->size - lines->used, "%s=%s\n", key, value);
+    lines->ok = lines->ok && n > 0 && (unsigned)n < lines->size - lines->used;
+    if (lines->ok)
+        lines->used += (unsigned)n;
+}
+
+const char *hook_format_order(const Hook *hook, char *text, unsigned size)
+{
+    Lines lines = {.text = text, .size = size, .ok = true};
+    char number[32], cgroup[2048];
+    int cores = number_of("PBS_NP");
+    unsigned long long memory_mib = find_memory_mib(hook);
+    if (hook->argc < 7)
+        return "the batch system called the prologue with too few arguments";
+    if (number_of("PBS_NUM_NODES") > 1)
+        return "virtual machines on several nodes are not built yet";
+    if (count_nodes(getenv("PBS_NODEFILE")) != cores || cores < 1)
+        return "the job's node file is not what the batch system granted";
+    add(&lines, "version", "1");
+    add(&lines, "id", hook->argv[1]);
+    add(&lines, "user", hook->argv[2]);
+    add(&lines, "name", hook->argv[4]);
+    add(&lines, "queue", hook->argv[6]);
+    add(&lines, "request", hook->request);
+    add(&lines, "work_dir", getenv("PBS_O_WORKDIR"));
+    add(&lines, "node_file", getenv("PBS_NODEFILE"));
+    snprintf(number, sizeof number, "%d", cores);
+    add(&lines, "cores", number);
+    snprintf(number, sizeof number, "%llu", memory_mib);
+    add(&lines, "memory_mib", memory_mib > 0 ? number : NULL);
+    add(&lines, "cgroup", find_cgroup(hook, cgroup, sizeof cgroup) ? cgroup : NULL);
+    return lines.ok ? NULL : "the job's order is too long";
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hook/report.c - why there is no job, where its user will look. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hook/hook.h"
+
+#define WRITE_S 5       /* for the submit directory's file system */
+#define GROUPS_MAX 1024 /* of those that the batch system gave us with the user's */
+
+/* Root's own group is left behind. */
+static bool become_owner(const struct stat *script)
+{
+    gid_t groups[GROUPS_MAX];
+    int n = getgroups(GROUPS_MAX, groups), kept = 0;
+    for (int i = 0; i < n; i++)
+        if (groups[i] != 0)
+            groups[kept++] = groups[i];
+    return script->st_uid != 0 && setgroups((size_t)kept, groups) == 0 &&
+           setgid(script->st_gid) == 0 && setuid(script->st_uid) == 0 && setuid(0) < 0;
+}
+
+/* In a child that may hang on a dead file server, for WRITE_S. */
+static void write_file(const Hook *hook, const struct stat *script, const char *text)
+{
+    char path[300];
+    const char *work_dir = getenv("PBS_O_WORKDIR");
+    alarm(WRITE_S);
+    if (!work_dir || !become_owner(script) || chdir(work_dir) < 0)
+        _exit(1);
+    snprintf(path, sizeof path, "%s.e%.*s", hook->argv[4], (int)strcspn(hook->argv[1], ".["),
+             hook->argv[1]);
+    if (strchr(path, '/'))
+        _exit(1);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    _exit(fd < 0 || write(fd, text, strlen(text)) < 0);
+}
+
+void hook_report(const Hook *hook, const char *reason)
+{
+    char text[4200];
+    struct stat script;
+    snprintf(text, sizeof text, "vTorque: the job was not run: %s\n", reason);
+    for (char *at = text; *at; at++)
+        if (((unsigned char)*at < 0x20 && *at != '\n') || *at == 0x7f)
+            *at = '?';
+    (void)!write(STDERR_FILENO, text, strlen(text));
+    /* Torque does not deliver a job's files when its prologue has failed. */
+    if (hook->argc < 9 || stat(hook->argv[8], &script) < 0)
+        return;
+    pid_t pid = fork();
+    if (pid == 0)
+        write_file(hook, &script, text);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node/vtorqued.c - the daemon: two doors, and a process for each visitor.
+ *
+ * Theory of operation. One loop over three descriptors: root's door, everybody's door, signals. It
+ * reads no byte of anybody: it looks at the peer, counts, forks (node/verbs.h), reaps. Keepers whose
+ * starter has ended become its children; one that was killed is swept up after. Nothing is kept that
+ * a restart would miss.
+ *
+ * Runs as: root. Trusts: the kernel, and root's settings.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "conf/settings.h"
+#include "ctl/door.h"
+#include "ctl/folder.h"
+#include "node/verbs.h"
+
+#define DOOR_MAX 64 /* visitors of one door at a time */
+#define USER_MAX 8  /* of one user */
+#define FOLDER "/run/vtorque"
+#define LOCK FOLDER "/daemon.lock"
+
+typedef struct {
+    pid_t pid; /* 0: free */
+    uid_t uid;
+    bool is_hook;
+} Entry;
+
+typedef struct {
+    int doors[2]; /* everybody's, root's */
+    int signals;
+    int lock;
+    Entry entries[2 * DOOR_MAX];
+    char *settings_file;
+    sigset_t handled;
+} Daemon;
+
+/* A daemon that was killed leaves its sockets; the new one's take their place at once. */
+static int open_door(const char *path, mode_t mode, GError **error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    vt_autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    g_snprintf(address.sun_path, sizeof address.sun_path, "%s.new", path);
+    unlink(address.sun_path);
+    mode_t old = umask(0777 & ~mode);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+              listen(fd, DOOR_MAX) == 0;
+    umask(old);
+    if (!ok || rename(address.sun_path, path) < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the socket '%s'", path);
+        return -1;
+    }
+    return vt_fd_steal(&fd);
+}
+
+/* Everybody looks up the sockets in it, and nobody but root may change it. */
+static bool make_folder(GError **error)
+{
+    struct stat st;
+    if (mkdir(FOLDER, 0755) < 0 && errno != EEXIST)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make '%s'", FOLDER);
+    if (lstat(FOLDER, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != 0 || st.st_mode & 022)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "'%s' must be root's directory that nobody else can write to", FOLDER);
+    if (chmod(FOLDER, 0755) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", FOLDER);
+    return true;
+}
+
+static bool take_lock(Daemon *daemon, GError **error)
+{
+    struct flock request = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    daemon->lock = open(LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (daemon->lock < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", LOCK);
+    if (fcntl(daemon->lock, F_SETLK, &request) < 0)
+        return vt_error_set(error, VT_ERROR_HOST, "another vtorqued runs here");
+    return true;
+}
+
+static bool watch_signals(Daemon *daemon, GError **error)
+{
+    sigemptyset(&daemon->handled);
+    sigaddset(&daemon->handled, SIGCHLD);
+    sigaddset(&daemon->handled, SIGTERM);
+    sigaddset(&daemon->handled, SIGINT);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_SETMASK, &daemon->handled, NULL);
+    daemon->signals = signalfd(-1, &daemon->handled, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (daemon->signals < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot watch processes");
+    return true;
+}
+
+static Entry *find_entry(Daemon *daemon, pid_t pid)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(daemon->entries); i++)
+        if (daemon->entries[i].pid == pid)
+            return &daemon->entries[i];
+    return NULL;
+}
+
+static bool is_full(const Daemon *daemon, bool is_hook, uid_t uid)
+{
+    guint all = 0, own = 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(daemon->entries); i++) {
+        const Entry *entry = &daemon->entries[i];
+        if (entry->pid == 0 || entry->is_hook != is_hook)
+            continue;
+        all++;
+        own += entry->uid == uid;
+    }
+    return all >= DOOR_MAX || (!is_hook && uid != 0 && own >= USER_MAX);
+}
+
+/* In the child: what was the daemon's alone goes. */
+static void become_child(Daemon *daemon)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int i = 0; i < 2; i++)
+        vt_fd_clear(&daemon->doors[i]);
+    vt_fd_clear(&daemon->signals);
+    vt_fd_clear(&daemon->lock);
+}
+
+static void serve(Daemon *daemon, int connection, const struct ucred *peer, bool is_hook)
+{
+    Entry *entry = find_entry(daemon, 0);
+    pid_t pid = entry ? fork() : -1;
+    if (pid < 0)
+        return;
+    if (pid > 0) {
+        *entry = (Entry){.pid = pid, .uid = peer->uid, .is_hook = is_hook};
+        return;
+    }
+    const VtVisitor visitor = {.fd = connection,
+                               .uid = peer->uid,
+                               .is_hook = is_hook,
+                               .settings_file = daemon->settings_file};
+    become_child(daemon);
+    _exit(vt_visitor_serve(&visitor));
+}
+
+static void answer_door(Daemon *daemon, bool is_hook)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    vt_autofd connection = accept4(daemon->doors[is_hook], NULL, NULL, SOCK_CLOEXEC);
+    if (connection >= 0 && getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+        (!is_hook || peer.uid == 0) && !is_full(daemon, is_hook, peer.uid))
+        serve(daemon, connection, &peer, is_hook);
+}
+
+/* In a child: an engine may take its time to die. */
+static void sweep(Daemon *daemon)
+{
+    char path[PATH_MAX];
+    if (fork() != 0)
+        return;
+    become_child(daemon);
+    vt_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    if (root >= 0)
+        ctl_root_sweep(root);
+    _exit(0);
+}
+
+static void reap(Daemon *daemon)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        Entry *entry = find_entry(daemon, pid);
+        if (entry)
+            *entry = (Entry){0};
+        else if (WIFSIGNALED(status)) /* a keeper: nobody tidied up after it */
+            sweep(daemon);
+    }
+}
+
+/* False when the daemon is to end. */
+static bool take_signal(Daemon *daemon)
+{
+    struct signalfd_siginfo info;
+    while (read(daemon->signals, &info, sizeof info) == sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            return false;
+    reap(daemon);
+    return true;
+}
+
+static void loop(Daemon *daemon)
+{
+    for (bool goes_on = true; goes_on;) {
+        struct pollfd ready[] = {{daemon->doors[0], POLLIN, 0},
+                                 {daemon->doors[1], POLLIN, 0},
+                                 {daemon->signals, POLLIN, 0}};
+        if (poll(ready, G_N_ELEMENTS(ready), -1) < 0)
+            continue;
+        if (ready[2].revents)
+            goes_on = take_signal(daemon);
+        for (int is_hook = 0; is_hook < 2; is_hook++)
+            if (ready[is_hook].revents)
+                answer_door(daemon, is_hook);
+    }
+}
+
+static bool open_all(Daemon *daemon, GError **error)
+{
+    /* What a starter left open is nobody's here. */
+    syscall(SYS_close_range, 3, ~0u, 0);
+    umask(022);
+    if (geteuid() != 0)
+        return vt_error_set(error, VT_ERROR_USER, "must be run by root");
+    g_autoptr(VtSettings) settings = vt_settings_load(daemon->settings_file, error);
+    if (!settings || !make_folder(error) || !take_lock(daemon, error) ||
+        !watch_signals(daemon, error))
+        return false;
+    sweep(daemon);
+    daemon->doors[0] = open_door(CTL_DOOR_USER, 0666, error);
+    daemon->doors[1] = daemon->doors[0] < 0 ? -1 : open_door(CTL_DOOR_HOOK, 0600, error);
+    return daemon->doors[1] >= 0;
+}
+
+static bool parse(int argc, char **argv, Daemon *daemon, bool *is_version, GError **error)
+{
+    gboolean version = FALSE;
+    g_autofree char *file = NULL;
+    const GOptionEntry entries[] = {
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, &file, "settings to use in place of the site's",
+         "FILE"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &version, "print the version and end", NULL},
+        {NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_option_context_set_summary(
+        context, "Starts and finds the virtual machines of batch jobs on this node.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, error))
+        return false;
+    if (argc > 1)
+        return vt_error_set(error, VT_ERROR_USER, "takes no argument '%s'", argv[1]);
+    *is_version = version;
+    daemon->settings_file =
+        file ? g_canonicalize_filename(file, NULL) : vt_settings_find_file(false);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    Daemon daemon = {.doors = {-1, -1}, .signals = -1, .lock = -1};
+    bool is_version = false;
+    if (!vt_fd_fill_standard())
+        return VT_EXIT_FAILED;
+    bool ok = parse(argc, argv, &daemon, &is_version, &error);
+    if (ok && is_version) {
+        g_print("vtorqued (vTorque) " VT_VERSION "\n");
+        return 0;
+    }
+    if (ok && open_all(&daemon, &error)) {
+        g_printerr("vtorqued: ready\n");
+        loop(&daemon);
+        return 0;
+    }
+    g_printerr("vtorqued: %s\n", error->message);
+    return error->domain == G_OPTION_ERROR ? VT_EXIT_USAGE : vt_error_exit_status(error);
+}
