@@ -64,7 +64,7 @@ static bool load_directives(Draft *draft, GError **error)
 {
     gsize size;
     const void *script = g_bytes_get_data(draft->submission->script, &size);
-    g_autoptr(GPtrArray) directives = vt_directives_parse(script, size, error);
+    g_autoptr(GPtrArray) directives = vt_directives_parse(script, size, VT_DIRECTIVE_PREFIX, error);
     return directives && vt_options_add_directives(draft->options, directives,
                                                    draft->submission->decided.notes, error);
 }

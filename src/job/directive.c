@@ -11,8 +11,6 @@
 #include "base/error.h"
 #include "job/words.h"
 
-#define PREFIX "#PBS"
-
 typedef struct {
     const char *at, *end;
     guint line; /* number of the line that take_line() gave last */
@@ -46,15 +44,15 @@ static gsize count_blanks(const Line *line)
     return n;
 }
 
-/* Sets `rest` to what follows #PBS. */
-static bool is_directive(const Line *line, Line *rest)
+/* Sets `rest` to what follows the prefix. */
+static bool is_directive(const Line *line, const char *prefix, Line *rest)
 {
-    gsize blanks = count_blanks(line);
-    if (line->size - blanks < strlen(PREFIX) ||
-        memcmp(line->text + blanks, PREFIX, strlen(PREFIX)) != 0)
+    gsize blanks = count_blanks(line), length = strlen(prefix);
+    if (length == 0 || line->size - blanks < length ||
+        memcmp(line->text + blanks, prefix, length) != 0)
         return false;
-    rest->text = line->text + blanks + strlen(PREFIX);
-    rest->size = line->size - blanks - strlen(PREFIX);
+    rest->text = line->text + blanks + length;
+    rest->size = line->size - blanks - length;
     return true;
 }
 
@@ -97,6 +95,7 @@ static void directive_free(gpointer data)
 {
     VtDirective *directive = data;
     g_strfreev(directive->words);
+    g_free(directive->text);
     g_free(directive);
 }
 
@@ -113,17 +112,18 @@ static VtDirective *read_directive(Lines *lines, Line rest, GError **error)
     }
     VtDirective *directive = g_new0(VtDirective, 1);
     directive->line = number;
+    directive->text = g_steal_pointer(&text);
     directive->words = words;
     return directive;
 }
 
-GPtrArray *vt_directives_parse(const void *script, gsize size, GError **error)
+GPtrArray *vt_directives_parse(const void *script, gsize size, const char *prefix, GError **error)
 {
     g_autoptr(GPtrArray) directives = g_ptr_array_new_with_free_func(directive_free);
     Lines lines = {.at = script, .end = (const char *)script + size};
     Line line, rest;
     while (take_line(&lines, &line)) {
-        if (is_directive(&line, &rest)) {
+        if (is_directive(&line, prefix, &rest)) {
             VtDirective *directive = read_directive(&lines, rest, error);
             if (!directive)
                 return NULL;

@@ -12,15 +12,17 @@
 
 #include <glib.h>
 
-#define VT_DIRECTIVE_MAX                                                                           \
-    32768 /* bytes of one directive with its continuations: qsub's own limit  \
-                                */
+#define VT_DIRECTIVE_PREFIX "#PBS"
+/* Bytes of one directive with its continuations: qsub's own limit. */
+#define VT_DIRECTIVE_MAX 32768
 
 typedef struct {
     guint line;  /* number of its first line, from 1 */
+    char *text;  /* what stands behind the prefix, with its continuations joined: one line */
     GStrv words; /* options and their values, quotes removed */
 } VtDirective;
 
-/* All directives, in order; (transfer full), of VtDirective. VT_ERROR_USER, "script line N: ...": a
- * quote that is not closed, a NUL, too long, a continuation at the script's end. */
-GPtrArray *vt_directives_parse(const void *script, gsize size, GError **error);
+/* All directives, in order; (transfer full), of VtDirective. They begin with `prefix` (qsub's -C);
+ * with an empty one there are none. VT_ERROR_USER, "script line N: ...": a quote that is not closed,
+ * a NUL, too long, a continuation at the script's end. */
+GPtrArray *vt_directives_parse(const void *script, gsize size, const char *prefix, GError **error);

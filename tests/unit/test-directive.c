@@ -53,8 +53,8 @@ static void test_good(void)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
         GError *error = NULL;
-        g_autoptr(GPtrArray) directives =
-            vt_directives_parse(good[i].script, strlen(good[i].script), &error);
+        g_autoptr(GPtrArray) directives = vt_directives_parse(
+            good[i].script, strlen(good[i].script), VT_DIRECTIVE_PREFIX, &error);
         g_assert_no_error(error);
         g_autofree char *shown = show(directives);
         g_assert_cmpstr(shown, ==, good[i].expected);
@@ -77,7 +77,8 @@ static void test_wrong(void)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(wrong); i++) {
         g_autoptr(GError) error = NULL;
-        g_assert_null(vt_directives_parse(wrong[i].script, wrong[i].size, &error));
+        g_assert_null(
+            vt_directives_parse(wrong[i].script, wrong[i].size, VT_DIRECTIVE_PREFIX, &error));
         g_assert_error(error, VT_ERROR, VT_ERROR_USER);
         if (!g_pattern_match_simple(wrong[i].message, error->message))
             g_error("'%s' is not '%s'", error->message, wrong[i].message);
@@ -90,9 +91,10 @@ static void test_long(void)
     g_autofree char *script = g_strdup_printf("#PBS %s\n", fill);
     g_autofree char *comment = g_strdup_printf("# %s\n#PBS -N x\n", fill);
     g_autoptr(GError) error = NULL;
-    g_assert_null(vt_directives_parse(script, strlen(script), &error));
+    g_assert_null(vt_directives_parse(script, strlen(script), VT_DIRECTIVE_PREFIX, &error));
     g_assert_error(error, VT_ERROR, VT_ERROR_USER);
-    g_autoptr(GPtrArray) directives = vt_directives_parse(comment, strlen(comment), NULL);
+    g_autoptr(GPtrArray) directives =
+        vt_directives_parse(comment, strlen(comment), VT_DIRECTIVE_PREFIX, NULL);
     g_assert_cmpuint(directives->len, ==, 1);
 }
 
@@ -100,8 +102,32 @@ static void test_long(void)
 static void test_binary(void)
 {
     static const char script[] = "#\0\n#PBS -N x\n\0\n#PBS -N y\n";
-    g_autoptr(GPtrArray) directives = vt_directives_parse(script, sizeof script - 1, NULL);
+    g_autoptr(GPtrArray) directives =
+        vt_directives_parse(script, sizeof script - 1, VT_DIRECTIVE_PREFIX, NULL);
     g_assert_cmpuint(directives->len, ==, 1);
+}
+
+/* Another prefix takes the place of #PBS; what stands behind it is kept as it is, on one line. */
+static void test_prefix(void)
+{
+    static const struct {
+        const char *prefix, *script, *texts;
+    } rows[] = {
+        {"#PBS", "#PBS  -N 'a  b' # why\n#VM -j oe\n", "[  -N 'a  b' # why]"},
+        {"#VM", "#PBS -N x\n  #VM -j oe\n", "[ -j oe]"},
+        {"#PBS", "#PBS -v A=1,\\\nB=2\\\r\n,C=3 \n", "[ -v A=1,B=2,C=3 ]"},
+        {"#", "#!/bin/sh\n#-N x\n", "[!/bin/sh][-N x]"},
+        {"", "#PBS -N x\n", ""},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const char *script = rows[i].script;
+        g_autoptr(GString) texts = g_string_new(NULL);
+        g_autoptr(GPtrArray) directives =
+            vt_directives_parse(script, strlen(script), rows[i].prefix, NULL);
+        for (guint k = 0; k < directives->len; k++)
+            g_string_append_printf(texts, "[%s]", ((VtDirective *)directives->pdata[k])->text);
+        g_assert_cmpstr(texts->str, ==, rows[i].texts);
+    }
 }
 
 static const struct {
@@ -134,6 +160,7 @@ int main(int argc, char **argv)
     g_test_add_func("/directive/wrong", test_wrong);
     g_test_add_func("/directive/long", test_long);
     g_test_add_func("/directive/binary", test_binary);
+    g_test_add_func("/directive/prefix", test_prefix);
     g_test_add_func("/words/lists", test_lists);
     return g_test_run();
 }
