@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vTorque on a bed: the site's file, the hooks in mom_priv, the daemon. Of what is not built, nothing is there."""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+
+import lib
+from lib import BUILD, wait_for
+
+PROGRAMS = ("vtorqued", "vtorque-hook", "vtorque-run")
+HOOKS = ("prologue", "prologue.parallel", "epilogue", "epilogue.parallel", "epilogue.precancel")
+RUNTIME = "/run/vtorque"
+
+
+class Vtorque:
+    """From the installation to the end. The bed's nodes are machines of their own but for their files."""
+
+    def __init__(self, bed, site):
+        self.bed, self.site, self.daemons = bed, site, []
+        self.conf = f"{site.folder}/etc/vtorque.conf"
+        self.before = self.take()
+
+    @staticmethod
+    def settings(lines=()):
+        """The site's settings for lib.Site, without what names the bed."""
+        rows = {"HOST_IMAGE": "true", "ACCEL": "tcg", "HOST_OS_CORE_COUNT": "0", "PBS_EXCLUSIVE_NODE_ALLOC": "false", "VM_CHANNEL": "gres",
+                "BATCH": "torque"}
+        rows.update(line.split("=", 1) for line in lines)
+        return "".join(f"{name}={value}\n" for name, value in rows.items())
+
+    def __enter__(self):
+        with open(self.conf, encoding="utf-8") as file:
+            text = file.read()
+        names = {"TORQUE_HOME": self.bed.home, "PBS_QSUB_ON_FE": f"{self.bed.prefix}/bin/qsub", "PBS_QSUB_ON_NODES": f"{self.bed.prefix}/bin/qsub"}
+        with open(self.conf, "a", encoding="utf-8") as file:
+            file.write("".join(f"{name}={value}\n" for name, value in names.items() if f"{name}=" not in text))
+        for name in PROGRAMS:
+            if os.path.exists(f"{BUILD}/bin/{name}"):
+                shutil.copy(f"{BUILD}/bin/{name}", self.site.bin)
+        self.install_hooks()
+        for node in self.bed.nodes:
+            self.start_daemon(node)
+        return self
+
+    def install_hooks(self):
+        """A site's own hook keeps its place as NAME.orig."""
+        program = f"{self.site.bin}/vtorque-hook"
+        for node in self.bed.nodes if os.path.exists(program) else ():
+            for name in HOOKS:
+                path = f"{node.home}/mom_priv/{name}"
+                if os.path.exists(path):
+                    os.rename(path, f"{path}.orig")
+                shutil.copy(program, path)
+                os.chmod(path, 0o755)
+
+    def start_daemon(self, node=None):
+        """vtorqued on a node; waits for its socket. The process."""
+        node = node or self.bed.nodes[0]
+        if not os.path.exists(f"{self.site.bin}/vtorqued"):
+            return None
+        daemon = subprocess.Popen([*node.prefix(), f"{self.site.bin}/vtorqued", "--config", self.conf], stdin=subprocess.DEVNULL)
+        self.daemons.append(daemon)
+        is_there = [*node.prefix(), "test", "-S", f"{RUNTIME}/hook.sock"]
+        wait_for(lambda: daemon.poll() is not None or not subprocess.run(is_there, check=False).returncode, "vtorqued's socket")
+        assert daemon.poll() is None, "vtorqued did not start"
+        return daemon
+
+    def __exit__(self, *_):
+        for daemon in self.daemons:
+            if daemon.poll() is None:
+                daemon.terminate()
+            daemon.wait(lib.DEADLINE)
+
+    # What is left
+
+    def take(self):
+        """All that jobs could leave here: (kind, name). What other tests run at the same time is not this bed's."""
+        table = {process.pid: process for process in lib.processes()}
+        others = {pid for pid in table if self.is_others(pid, table)}
+        found = set()
+        for pid, process in table.items():
+            is_users = lib.read_status(pid).get("Uid", "0").split()[0] == str(self.bed.user.uid) != "0"
+            if pid not in others and (is_users or process.name.startswith(("vtorque-", "qemu-system", "virtiofsd"))):
+                found.add(("process", f"{pid} {process.name}"))
+        homes = {node.home for node in self.bed.nodes} | {self.bed.home}
+        for pattern in (f"{home}/{name}" for home in homes for name in ("spool/*", "undelivered/*", "aux/*", "mom_priv/jobs/*")):
+            found |= {("file", name) for name in glob.glob(pattern)}
+        found |= {("script", name) for name in glob.glob(f"{self.bed.user.home}/.vtorque/scripts/*")}
+        folders = {name: read(f"{name}/leaf").split() for name in glob.glob(f"{RUNTIME}/jobs/[0-9]*")
+                   if int(dict(re.findall(r"(\w+)=(.*)", read(f"{name}/job"))).get("keeper", 0)) not in others}
+        found |= {("run folder", name) for name in folders}
+        groups = (name for pattern in ("torque/*/", "Rvt/", "vtorque-*/") for name in glob.glob(f"/sys/fs/cgroup/**/{pattern}", recursive=True))
+        found |= {("cgroup", name) for name in groups if not others & set(map(int, read(f"{name}/cgroup.procs").split()))}
+        return found
+
+    def is_others(self, pid, table):
+        """True if it descends from a program of vTorque's that is not this bed's."""
+        while pid in table:
+            try:
+                path = os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                path = ""
+            if os.path.basename(path).startswith(("vtorque-", "vsub")) and not path.startswith(f"{self.site.bin}/"):
+                return True
+            pid = table[pid].parent
+        return False
+
+    def left(self, seconds=10):
+        """What is new and stays. A node cleans up after its job's end, so all of it has a moment to go."""
+        new = self.take() - self.before
+        try:
+            wait_for(lambda: not new & self.take(), "", seconds if new else 1)
+        except AssertionError:
+            pass
+        return sorted(new & self.take())
+
+
+def read(path):
+    """A file's text; empty if there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
