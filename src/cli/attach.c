@@ -17,6 +17,8 @@
 #define NOW_PATIENCE_S 2       /* for the engine to obey an order to end at once */
 #define BACKGROUND_STEP_MS 250 /* from one look to the next whether we are in the foreground */
 
+#define REPEAT_US 20000 /* within which a batch system's signal is the same one */
+
 /* One of our outputs. */
 typedef struct {
     struct Attach *attach;
@@ -38,6 +40,7 @@ typedef struct Attach {
     guint input_watch;
     guint64 input_credit;
     guint interrupts;
+    gint64 newest_us[WIRE_SIGNAL_MAX + 1]; /* when each signal was passed on; 0: never */
     bool progress_shown;
     bool finished; /* nothing more comes from the engine */
     GMainLoop *loop;
@@ -52,7 +55,7 @@ static void show_progress(Attach *attach, const char *text)
 {
     if (!attach->what->progress)
         return;
-    g_printerr("\r\033[Kvsub: %s", text);
+    g_printerr("\r\033[K%s: %s", attach->what->program_name, text);
     attach->progress_shown = true;
 }
 
@@ -97,7 +100,7 @@ static void break_output(Output *output, int errnum)
         g_strdup_printf("cannot write %s: %s", output->which == WIRE_STDOUT ? "stdout" : "stderr",
                         g_strerror(errnum));
     if (errnum != EPIPE)
-        g_printerr("vsub: %s\n", what);
+        g_printerr("%s: %s\n", output->attach->what->program_name, what);
     if (errnum != EPIPE && errnum != EBADF && !output->attach->result->lost)
         output->attach->result->lost = g_steal_pointer(&what);
     output->broken = true;
@@ -236,7 +239,7 @@ static void take_text(Attach *attach, const WireHeader *header, const guint8 *pa
         return;
     if (header->type == CTL_NOTE) {
         clear_progress(attach);
-        g_printerr("vsub: note: %s\n", shown);
+        g_printerr("%s: note: %s\n", attach->what->program_name, shown);
         return;
     }
     if (attach->result->has_outcome)
@@ -315,7 +318,7 @@ static gboolean on_patience_over(gpointer data)
 
 static void interrupt(Attach *attach)
 {
-    if (++attach->interrupts < 2) {
+    if (++attach->interrupts < 2 || attach->what->is_batch) {
         vt_channel_send(attach->channel, WIRE_SIGNAL, SIGINT, NULL, 0);
         return;
     }
@@ -324,11 +327,22 @@ static void interrupt(Attach *attach)
     g_timeout_add_seconds(NOW_PATIENCE_S, on_patience_over, attach);
 }
 
+/* Torque's qsig sends each signal but TERM four times, 1.2 ms apart. */
+static bool is_repeated(Attach *attach, guint32 number)
+{
+    gint64 now_us = g_get_monotonic_time(), *newest = &attach->newest_us[number];
+    bool is_repeated = *newest > 0 && now_us - *newest < REPEAT_US;
+    *newest = now_us;
+    return is_repeated;
+}
+
 static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
 {
     Attach *attach = data;
     struct signalfd_siginfo info;
     while (read(fd, &info, sizeof info) == sizeof info) {
+        if (attach->what->is_batch && is_repeated(attach, info.ssi_signo))
+            continue;
         if (info.ssi_signo == SIGINT)
             interrupt(attach);
         else

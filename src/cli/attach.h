@@ -19,6 +19,7 @@
 #include "ctl/run.h"
 
 typedef struct {
+    const char *program_name; /* before each line of ours */
     const char *cwd;
     guint umask_bits;
     const char *program;
@@ -27,10 +28,13 @@ typedef struct {
     const VtLimit *limits;
     gsize n_limits;
     GBytes *script;
-    int input;     /* -1: none */
-    int output;    /* WIRE_STDOUT */
-    int errors;    /* WIRE_STDERR */
-    bool verbose;  /* notes of CTL_NOTE_VERBOSE are printed */
+    int input;    /* -1: none */
+    int output;   /* WIRE_STDOUT */
+    int errors;   /* WIRE_STDERR */
+    bool verbose; /* notes of CTL_NOTE_VERBOSE are printed */
+    /* A batch system's job: signals come several times and count once, and a second INT is one like
+     * the first */
+    bool is_batch;
     bool progress; /* a line about the boot on the terminal, while nothing else is printed */
 } VtAttachment;
 

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "ctl/run.h"
-#include "job/words.h"
 
 #define PLAIN_SHELL "/bin/sh"              /* there in every image */
 #define ARGUMENTS_MAX (WIRE_WORDS_MAX / 2) /* the rest is the environment's and ours */
@@ -102,22 +101,16 @@ static GStrv make_argv(const char *program, const char *interpreter, bool is_dir
     return g_strv_builder_end(argv);
 }
 
-bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell,
-                   const VtOptionText *arguments, GPtrArray *notes, GError **error)
+bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell, char *const *words,
+                   const char *origin, GPtrArray *notes, GError **error)
 {
-    g_auto(GStrv) words = NULL;
     if (shell->text && !check_shell(job, shell, error))
         return false;
-    if (arguments->text) {
-        words = vt_words_split(arguments->text, false, error);
-        if (!words)
-            return false;
-    }
     Family family = shell->text ? find_family(shell->text) : FAMILY_NONE;
     const char *program = family != FAMILY_NONE ? shell->text : find_login_shell(job, notes);
     const char *interpreter = family != FAMILY_SH ? shell->text : NULL;
     g_auto(GStrv) argv = make_argv(program, interpreter, family == FAMILY_SH, words);
-    if (!check_size(argv, arguments->origin, error))
+    if (!check_size(argv, origin, error))
         return false;
     *login = (VtLogin){g_strdup(program), g_steal_pointer(&argv)};
     return true;

@@ -21,11 +21,12 @@ typedef struct {
     GStrv argv;
 } VtLogin;
 
-/* The command of `job` for what -S and -F say. A login shell that is none here is replaced by
- * /bin/sh, which is told in `notes` (of char *). VT_ERROR_USER: -S names no program; -F is more
+/* The command of `job` for what -S says, with the arguments `words` (NULL: none), which came from
+ * `origin`. A login shell that is none here is replaced by
+ * /bin/sh, which is told in `notes` (of char *). VT_ERROR_USER: -S names no program; `words` are more
  * than the wire takes. */
-bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell,
-                   const VtOptionText *arguments, GPtrArray *notes, GError **error);
+bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell, char *const *words,
+                   const char *origin, GPtrArray *notes, GError **error);
 
 /* Frees what it holds; all zero afterwards. */
 void vt_login_clear(VtLogin *login);

@@ -14,7 +14,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,9 +26,9 @@
 #include "cli/script.h"
 #include "job/environment.h"
 #include "job/owner.h"
+#include "job/words.h"
 
-#define EPOCH_2025 1735689600        /* s since 1970: numbers of jobs start small */
-#define OPEN_FILES_MAX (1024 * 1024) /* fs.nr_open of a fresh kernel: more is EPERM there */
+#define EPOCH_2025 1735689600 /* s since 1970: numbers of jobs start small */
 
 /* What the steps hand on. */
 typedef struct {
@@ -216,8 +215,15 @@ static bool load_work_dir(Draft *draft, GError **error)
 
 static bool load_command(Draft *draft, GError **error)
 {
-    return vt_login_load(&draft->submission->command, draft->job, &draft->options->shell,
-                         &draft->options->arguments, draft->submission->decided.notes, error);
+    const VtOptions *options = draft->options;
+    g_auto(GStrv) words = NULL;
+    if (options->arguments.text) {
+        words = vt_words_split(options->arguments.text, false, error);
+        if (!words)
+            return false;
+    }
+    return vt_login_load(&draft->submission->command, draft->job, &options->shell, words,
+                         options->arguments.origin, draft->submission->decided.notes, error);
 }
 
 static bool load_environment(Draft *draft, GError **error)
@@ -242,29 +248,12 @@ static bool load_environment(Draft *draft, GError **error)
     return draft->submission->environment != NULL;
 }
 
-static guint64 limit_value(rlim_t limit)
-{
-    return limit == RLIM_INFINITY ? G_MAXUINT64 : limit;
-}
-
 static bool load_limits(Draft *draft, GError **error)
 {
     VtSubmission *submission = draft->submission;
     submission->umask = umask(0);
     umask(submission->umask);
-    submission->limits = g_array_new(FALSE, FALSE, sizeof(VtLimit));
-    for (int resource = 0; resource < (int)RLIM_NLIMITS; resource++) {
-        struct rlimit own;
-        if (getrlimit((__rlimit_resource_t)resource, &own) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot read own limits");
-        VtLimit limit = {resource, limit_value(own.rlim_cur), limit_value(own.rlim_max)};
-        if (resource == RLIMIT_NOFILE) {
-            limit.soft = MIN(limit.soft, OPEN_FILES_MAX);
-            limit.hard = MIN(limit.hard, OPEN_FILES_MAX);
-        }
-        g_array_append_val(submission->limits, limit);
-    }
-    return true;
+    return vt_limits_load(&submission->limits, error);
 }
 
 static VtJoin find_join(const VtOptionText *option)

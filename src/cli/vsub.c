@@ -113,6 +113,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         !vt_launch_start(&options, &launch, error))
         return -1;
     const VtAttachment attachment = {
+        .program_name = "vsub",
         .cwd = submission->cwd,
         .umask_bits = submission->umask,
         .program = submission->command.program,

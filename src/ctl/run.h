@@ -34,6 +34,8 @@ typedef enum {
      * a regular file comes along, in that order, as this frame's descriptors. The engine writes to
      * them, also when the connection is gone; a client that is killed loses nothing */
     CTL_FILES = 133,
+    /* Engine, first on a run connection that came later: string, lines key=value (image, vm, vcpus, ...) */
+    CTL_JOB = 134,
 } CtlType;
 
 /* A job's life, in order (doc/contracts/job-life.md). The first two are the keeper's. */

@@ -179,12 +179,16 @@ static void tell_left_out(VtEngine *engine)
     vt_channel_send_text(engine->client, CTL_NOTE, 0, text);
 }
 
-static void listen_to(VtEngine *engine, int fd)
+static void listen_to(VtEngine *engine, int fd, bool is_late)
 {
     const VtChannelHandlers handlers = {
         .frame = on_frame, .closed = on_closed, .drained = on_drained};
     engine->client = vt_channel_new(fd, &handlers, engine);
     vt_channel_keep_fds(engine->client);
+    if (is_late) {
+        g_autofree char *text = vt_control_describe(engine);
+        vt_channel_send_text(engine->client, CTL_JOB, 0, text);
+    }
     for (unsigned phase = CTL_PHASE_PREPARED; phase < CTL_PHASES; phase++)
         if (engine->phase_us[phase] > 0)
             vt_client_phase(engine, phase);
@@ -193,7 +197,7 @@ static void listen_to(VtEngine *engine, int fd)
 void vt_client_start(VtEngine *engine)
 {
     engine->has_run = engine->job->run_wait_s == 0;
-    listen_to(engine, vt_fd_steal(&engine->run));
+    listen_to(engine, vt_fd_steal(&engine->run), false);
     if (engine->has_run)
         tell_left_out(engine);
 }
@@ -205,7 +209,7 @@ bool vt_client_take(VtEngine *engine, int fd)
     engine->has_run = true;
     g_clear_handle_id(&engine->run_timer, g_source_remove);
     g_clear_pointer(&engine->client, vt_channel_free);
-    listen_to(engine, fd);
+    listen_to(engine, fd, true);
     tell_left_out(engine);
     vt_life_check_done(engine);
     return true;

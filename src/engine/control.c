@@ -48,16 +48,14 @@ static CtlPhase newest_phase(const VtEngine *engine)
     return phase;
 }
 
-static void answer_query(Control *control)
+char *vt_control_describe(const VtEngine *engine)
 {
-    const VtEngine *engine = control->engine;
-    g_autofree char *text =
-        g_strdup_printf("id=%s\nname=%s\nuser=%s\nvm=%s\nphase=%s\nram_mib=%u\nvcpus=%u\n"
-                        "memory_mib=%u\n",
-                        engine->job->id, engine->job->name, engine->job->owner.user,
-                        engine->plan->vm_name, ctl_phase_name(newest_phase(engine)),
-                        engine->plan->ram_mib, engine->plan->vcpus, engine->oom.memory_mib);
-    answer(control, text);
+    return g_strdup_printf("id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
+                           "vcpus=%u\nmemory_mib=%u\n",
+                           engine->job->id, engine->job->name, engine->job->owner.user,
+                           vt_choice_word(&vt_image_choice, engine->job->image),
+                           engine->plan->vm_name, ctl_phase_name(newest_phase(engine)),
+                           engine->plan->ram_mib, engine->plan->vcpus, engine->oom.memory_mib);
 }
 
 /* A connection that is not taken is closed: its owner's end says so. */
@@ -82,7 +80,7 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
 {
     Control *control = data;
     VtEngine *engine = control->engine;
-    g_autofree char *console = NULL;
+    g_autofree char *text = NULL;
     /* Who asks without reading the answers is not served. */
     if (vt_channel_queued(control->channel) > 0) {
         g_ptr_array_remove(engine->controls, control);
@@ -93,11 +91,12 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         take_hand(control, header->aux);
         break;
     case CTL_QUERY:
-        answer_query(control);
+        text = vt_control_describe(engine);
+        answer(control, text);
         break;
     case CTL_CONSOLE:
-        console = vt_console_tail(engine->console, CONSOLE_LINES, "");
-        answer(control, console);
+        text = vt_console_tail(engine->console, CONSOLE_LINES, "");
+        answer(control, text);
         break;
     case CTL_END:
         answer(control, "");

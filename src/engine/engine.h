@@ -143,5 +143,7 @@ void vt_stream_set_file(VtEngine *engine, WireStream which, int file);
 bool vt_stream_is_done(const VtEngine *engine, WireStream which);
 
 /* control.c: vmgr's and the daemon's socket. */
+/* The job in lines key=value (ctl/control.h, CTL_QUERY). (transfer full) */
+char *vt_control_describe(const VtEngine *engine);
 bool vt_control_listen(VtEngine *engine, GError **error);
 void vt_control_start(VtEngine *engine);

@@ -89,6 +89,7 @@ static void attach(const Options *options, const VtJob *job, GBytes *script, int
     const char *const env[] = {home, user, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
                                NULL};
     const VtAttachment attachment = {
+        .program_name = "serve",
         .cwd = options->cwd ? options->cwd : job->submit_dir,
         .umask_bits = 022,
         .program = "/bin/sh",

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run/main.c - vtorque-run: stands in a batch job where the script would stand.
+ *
+ * Theory of operation. envelope -> script; door -> run connection, whose first frame says what the
+ * guest is; then all is as for vsub --local, but for what a batch system differs in: its signals come
+ * several times, its output files are the engine's to write.
+ *
+ * Runs as: the job's owner, in the job. Reads from: the envelope, the environment. Trusts: nothing
+ * that could give it more than the owner has: who speaks for a job is the daemon's to judge.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "batch/envelope.h"
+#include "cli/attach.h"
+#include "cli/limit.h"
+#include "cli/login.h"
+#include "cli/report.h"
+#include "conf/choice.h"
+#include "ctl/control.h"
+#include "ctl/door.h"
+
+#define ENVELOPE_MAX (2 * CTL_SCRIPT_MAX)
+#define CONNECT_MS 10000 /* a daemon that is being restarted */
+#define ANSWER_MS 20000
+
+typedef struct {
+    VtEnvelope envelope;
+    GBytes *script;
+    VtJob job; /* what the guest's shell depends on */
+    guint vcpus;
+    GPtrArray *notes;
+    VtLogin command;
+    GStrv environment;
+    GArray *limits;
+} Run;
+
+static GBytes *load(const char *path, int flags, GError **error)
+{
+    vt_autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
+    if (fd < 0) {
+        vt_error_set_errno(error, VT_ERROR_USER, errno, "cannot open '%s'", path);
+        return NULL;
+    }
+    return vt_fd_read_all(fd, ENVELOPE_MAX, path, error);
+}
+
+static bool load_script(Run *run, const char *path, GError **error)
+{
+    g_autoptr(GBytes) bytes = load(path, 0, error);
+    gsize size = 0;
+    const void *data = bytes ? g_bytes_get_data(bytes, &size) : NULL;
+    if (!bytes || !vt_envelope_open(&run->envelope, data, size, error))
+        return false;
+    if (run->envelope.script)
+        run->script = g_bytes_ref(run->envelope.script);
+    else
+        run->script = load(run->envelope.file, O_NOFOLLOW, error);
+    return run->script &&
+           (run->envelope.script || vt_envelope_check(&run->envelope, run->script, error));
+}
+
+/* The value of `key` in lines key=value; NULL without one. (transfer full) */
+static char *value_of(const char *text, const char *key)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
+    for (char **line = lines; *line; line++)
+        if (g_str_has_prefix(*line, key))
+            return g_strdup(*line + strlen(key));
+    return NULL;
+}
+
+static bool take_job(Run *run, const char *text, GError **error)
+{
+    g_autofree char *image = value_of(text, "image=");
+    g_autofree char *vcpus = value_of(text, "vcpus=");
+    guint number;
+    if (!image || !vcpus || !vt_choice_find(&vt_image_choice, image, &number))
+        return vt_error_set(error, VT_ERROR_INTERNAL, "the job's engine does not say what it runs");
+    run->job.image = (VtImage)number;
+    run->vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
+    return true;
+}
+
+/* Reads frames until the engine has said what the guest is, or why there is none. */
+static bool wait_for_job(Run *run, int door, GError **error)
+{
+    g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX + 1);
+    WireHeader header;
+    char text[WIRE_STRING_MAX + 1];
+    int err = ctl_door_receive(door, &header, payload, ANSWER_MS);
+    WireReader reader = wire_reader(payload, err < 0 ? 0 : header.length);
+    if (err == -ECONNRESET)
+        return vt_error_set(error, VT_ERROR_HOST, "the job's virtual machine is gone");
+    if (err < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, -err, "the job's engine does not answer");
+    wire_get_string(&reader, text, sizeof text);
+    if (header.type == CTL_OUTCOME)
+        return vt_error_set(error, VT_ERROR_HOST, "%s", text);
+    return take_job(run, header.type == CTL_JOB ? text : "", error);
+}
+
+static int find_engine(Run *run, GError **error)
+{
+    const char *id = g_getenv("PBS_JOBID");
+    if (!id || !vt_job_id_is_valid(id)) {
+        vt_error_set(error, VT_ERROR_BATCH, "there is no PBS_JOBID: is this a batch job?");
+        return -1;
+    }
+    vt_autofd door = ctl_door_connect(CTL_DOOR_USER, CONNECT_MS);
+    if (door < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, -door,
+                           "cannot reach vTorque's daemon on this node");
+        return -1;
+    }
+    int err = ctl_door_send_text(door, CTL_DOOR_RUN, 0, id);
+    if (err < 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, -err, "vTorque's daemon takes no connection");
+        return -1;
+    }
+    return wait_for_job(run, door, error) ? vt_fd_steal(&door) : -1;
+}
+
+/* As the job has it, less what the guest's shell has for itself, and true for the guest. */
+static void load_environment(Run *run)
+{
+    static const char *const own[] = {"HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_"};
+    static const char *const counts[] = {"PBS_NP", "PBS_NUM_PPN"};
+    static const char *const on_node[] = {"/tmp/", "/var/tmp/", "/run/", "/dev/shm/"};
+    g_autofree char *vcpus = g_strdup_printf("%u", run->vcpus);
+    GStrv all = g_get_environ();
+    for (gsize i = 0; i < G_N_ELEMENTS(own); i++)
+        all = g_environ_unsetenv(all, own[i]);
+    for (gsize i = 0; i < G_N_ELEMENTS(counts); i++)
+        all = g_environ_setenv(all, counts[i], vcpus, TRUE);
+    /* The node's directory of the job: the guest's own is nobody else's either. */
+    const char *temporary = g_environ_getenv(all, "TMPDIR");
+    bool is_local = false;
+    for (gsize i = 0; temporary && i < G_N_ELEMENTS(on_node); i++)
+        is_local = is_local || g_str_has_prefix(temporary, on_node[i]);
+    if (is_local)
+        all = g_environ_setenv(all, "TMPDIR", "/tmp", TRUE);
+    run->environment = all;
+}
+
+/* The words of the job are arguments here, not a text to be split. */
+static bool load_command(Run *run, char *const *words, GError **error)
+{
+    const VtOptionText shell = {run->envelope.shell, (char *)"-S", VT_PLACE_LINE};
+    run->job.owner.shell = (char *)g_getenv("SHELL");
+    if (!run->job.owner.shell || !vt_job_path_is_valid(run->job.owner.shell))
+        run->job.owner.shell = (char *)"/bin/sh";
+    return vt_login_load(&run->command, &run->job, &shell, words, "the job's arguments", run->notes,
+                         error);
+}
+
+static bool is_file(int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
+           (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* What the script prints reaches them also when this program is dead. */
+static void give_files(int run)
+{
+    int fds[CTL_DOOR_FDS_MAX], n = 0;
+    guint8 streams = 0;
+    for (int which = STDOUT_FILENO; which <= STDERR_FILENO; which++)
+        if (is_file(which)) {
+            fds[n++] = which;
+            streams |= 1 << which;
+        }
+    if (n > 0)
+        ctl_door_send(run, CTL_FILES, streams, NULL, 0, fds, n);
+}
+
+static bool prepare(Run *run, char **argv, int *door, GError **error)
+{
+    run->notes = g_ptr_array_new_with_free_func(g_free);
+    if (!load_script(run, argv[1], error) || !vt_limits_load(&run->limits, error))
+        return false;
+    *door = find_engine(run, error);
+    if (*door < 0 || !load_command(run, argv + 2, error))
+        return false;
+    load_environment(run);
+    return true;
+}
+
+/* The script's file goes with the job that it was for; one that is run again finds it. */
+static void remove_file(const Run *run, const VtResult *result)
+{
+    if (run->envelope.file && result->has_exit && result->reason == CTL_REASON_DONE)
+        unlink(run->envelope.file);
+}
+
+static int attach(const Run *run, int door)
+{
+    g_autofree char *cwd = g_get_current_dir();
+    mode_t mask = umask(0);
+    VtResult result = {.started_us = (guint64)g_get_monotonic_time()};
+    umask(mask);
+    const VtAttachment attachment = {
+        .program_name = "vtorque-run",
+        .cwd = cwd,
+        .umask_bits = mask,
+        .program = run->command.program,
+        .argv = (const char *const *)run->command.argv,
+        .env = (const char *const *)run->environment,
+        .limits = (const VtLimit *)(void *)run->limits->data,
+        .n_limits = run->limits->len,
+        .script = run->script,
+        .input = STDIN_FILENO,
+        .output = STDOUT_FILENO,
+        .errors = STDERR_FILENO,
+        .is_batch = true,
+    };
+    for (guint i = 0; i < run->notes->len; i++)
+        g_printerr("vtorque-run: note: %s\n", (char *)run->notes->pdata[i]);
+    give_files(door);
+    vt_attach(&attachment, door, &result);
+    if (!result.has_outcome)
+        g_printerr("vtorque-run: " VT_REPORT_KILLED "\n");
+    else if (result.reason != CTL_REASON_DONE)
+        g_printerr("vtorque-run: %s\n", result.message);
+    remove_file(run, &result);
+    int status = vt_report_status(&result);
+    vt_result_clear(&result);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    Run run = {0};
+    int door = -1;
+    if (!vt_fd_fill_standard())
+        return VT_EXIT_FAILED;
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGXFSZ, SIG_IGN);
+    setlocale(LC_ALL, "");
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        g_print("vtorque-run (vTorque) " VT_VERSION "\n");
+        return 0;
+    }
+    if (argc < 2) {
+        g_printerr("vtorque-run: is started by the script that vsub submits\n");
+        return VT_EXIT_USAGE;
+    }
+    if (prepare(&run, argv, &door, &error))
+        return attach(&run, door);
+    g_printerr("vtorque-run: %s\n", error->message);
+    return VT_EXIT_FAILED;
+}
