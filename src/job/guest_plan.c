@@ -269,5 +269,8 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
     }
     add_shares(steps, job, plan);
     add_etc(steps, job, plan);
+    /* Scripts may know it by the place that the batch system gives it. */
+    if (job->node_file)
+        add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, VT_GUEST_NODEFILE, job->node_file);
     return steps;
 }
