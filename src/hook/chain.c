@@ -10,8 +10,6 @@
 
 #define NOT_EXECUTED 126
 
-extern char **environ;
-
 /* Returns only where there is none, or it cannot be executed. */
 static int become_site(const Hook *hook)
 {
