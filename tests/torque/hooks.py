@@ -7,8 +7,7 @@ import os
 import signal
 import time
 
-import lib
-from bed import TemporaryUser, equal, make_bed, wait_for
+from bed import TemporaryUser, equal, lib, make_bed, wait_for
 from lib import run_tests
 
 BED = None
@@ -20,20 +19,20 @@ n=0; for word; do n=$((n + 1)); printf '%s=%s\n' $n "$word"; done
 printf 'argc=%s\nid=%s\ncwd=%s\numask=%s\n' $# "$(/usr/bin/id -u):$(/usr/bin/id -g)" "$PWD" "$(umask)"
 printf 'groups=%s\n' "$(/usr/bin/id -G)"
 printf 'session=%s\npid=%s\n' "$(cut -d' ' -f6 /proc/$$/stat)" $$
-for fd in 0 1 2; do printf 'fd%s=%s\n' $fd "$(readlink /proc/$$/fd/$fd)"; done
+printf 'fd0=%s\nfd1=%s\nfd2=%s\n' $in $out $err
 printf 'fds=%s\n' "$(ls /proc/$$/fd | tr '\n' ' ')"
 tr '\0' '\n' < /proc/$$/environ | sed 's/^/env./'
 """
 
 
-def record(name, text="", then=""):
+def record(name, then=""):
     """A script that says what it was given, and when."""
     path = f"{BED.folder}/record.{name}"
     with open(path, "w", encoding="utf-8"):
         pass
     os.chown(path, BED.user.uid, BED.user.gid)
     os.chmod(path, 0o666)
-    BED.hook(name, f"{{ echo begin={name} $(date +%s%N) {text}; {RECORD} }} > {path}.$$ && cat {path}.$$ > {path}; rm -f {path}.$$\n"
+    BED.hook(name, f"in=$(readlink /proc/$$/fd/0) out=$(readlink /proc/$$/fd/1) err=$(readlink /proc/$$/fd/2)\n{{ {RECORD} }} > {path}.$$ && cat {path}.$$ > {path}; rm -f {path}.$$\n"
                    f"echo {name} begin >> {BED.folder}/order\n{then}\necho {name} end >> {BED.folder}/order\nexit ${{status:-0}}")
 
 
@@ -169,7 +168,7 @@ def descriptors():
     for name in SCRIPTS[:4]:
         found = said(name)
         equal(found["fd0"], "/dev/null", name)
-        assert found["fd1"].startswith(f"{BED.home}/spool/"), found  # standard output of the record itself is a file
+        equal([os.path.dirname(found[fd]) for fd in ("fd1", "fd2")], [f"{BED.home}/spool"] * 2, name)
     assert len(said("prologue")["fds"].split()) > 4, said("prologue")
     equal(BED.output(job), "text of prologue\ntext of prologue.user\ntext of job\ntext of epilogue.user\ntext of epilogue\n")
     equal(BED.output(job, "Error"), "err\n")

@@ -269,7 +269,8 @@ class Mom:
         fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in (sockets[0], *os.pipe(), writer, reader, sockets[1], *self.open_streams(job))]
         os.closerange(3, 50)
         for number, fd in zip((8, 9, 10, 11, 12, 14), fds):
-            os.dup2(fd, number)
+            # facts 1.6: no descriptor that a daemon keeps holds up the job, so the script's pipe is inherited for reading alone.
+            os.dup2(fd, number, inheritable=number not in (10, 12))
             os.close(fd)
         pipe, script, writer, reader, streams = 9, 10, 11, 12, fds[6:]
         own = job.resources.get("prologue")
@@ -338,7 +339,7 @@ class Mom:
 
     def on_signal(self, id, name):
         job = self.jobs.get(id)
-        if not job or job.state == "ending":
+        if not job or job.state in ("ending", "epilogue"):
             return  # facts 8.2: a late KILL kills nothing
         number = int(name) if name.isdigit() else getattr(signal, "SIG" + name.upper().removeprefix("SIG"), 0)
         if job.state != "running":
