@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,17 +28,31 @@ static bool become_owner(const struct stat *script)
            setgid(script->st_gid) == 0 && setuid(script->st_uid) == 0 && setuid(0) < 0;
 }
 
+/* NAME.eNUMBER as the batch system would name it; NAME.eNUMBER-INDEX for a job of an array, whose
+ * hooks see NAME-INDEX. False if that is no file name. */
+static bool format_name(const Hook *hook, char *name, unsigned size)
+{
+    const char *id = hook->argv[1], *job = hook->argv[4];
+    size_t number = strcspn(id, ".["), length = strlen(job);
+    char index[32] = "";
+    if (id[number] == '[')
+        snprintf(index, sizeof index, "-%.*s", (int)strcspn(id + number + 1, "]"), id + number + 1);
+    size_t end = strlen(index);
+    if (end > 1 && length > end && strcmp(job + length - end, index) == 0)
+        length -= end;
+    int n = snprintf(name, size, "%.*s.e%.*s%s", (int)length, job, (int)number, id, index);
+    return n > 0 && (unsigned)n < size && !strchr(name, '/');
+}
+
 /* In a child that may hang on a dead file server, for WRITE_S. */
 static void write_file(const Hook *hook, const struct stat *script, const char *text)
 {
-    char path[300];
+    char path[NAME_MAX + 1];
     const char *work_dir = getenv("PBS_O_WORKDIR");
     alarm(WRITE_S);
     if (!work_dir || !become_owner(script) || chdir(work_dir) < 0)
         _exit(1);
-    snprintf(path, sizeof path, "%s.e%.*s", hook->argv[4], (int)strcspn(hook->argv[1], ".["),
-             hook->argv[1]);
-    if (strchr(path, '/'))
+    if (!format_name(hook, path, sizeof path))
         _exit(1);
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
     _exit(fd < 0 || write(fd, text, strlen(text)) < 0);

@@ -1,0 +1,487 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs in virtual machines under Torque, from the submission to the last file removed, on the stand-in or a real Torque. Speaks TAP.
+
+Each row ends with nothing left: no process, run folder, cgroup or spool file of the job.
+"""
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+from bed import TemporaryUser, equal, lib, make_bed, wait_for
+from lib import Site, run_tests
+from vtorque import Vtorque
+
+BED = VT = None
+CONFIG = "$check_poll_time 1\n$prologalarm 120\n"
+TINY, HOST = "img=tiny,ram=128M,vcpus=1", "img=host,ram=512M,vcpus=1"
+HOOK_SOCKET, USER_SOCKET = "/run/vtorque/hook.sock", "/run/vtorque/user.sock"
+CLOSED = "the connection's end"
+
+
+# Submission by hand (doc/contracts/envelope.md, request.md): for what vsub would refuse, and for plain qsub
+
+
+def word(text):
+    data = text if isinstance(text, bytes) else f"v=1\nvm={text}\n".encode()
+    return "vtorque:" + base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def envelope(script):
+    data = script.encode()
+    run = f"{VT.site.bin}/vtorque-run"
+    return (f"#!/bin/sh\neval '(exit $?0)' && eval 'exec {run} \"$0\" ${{1+\"$@\"}}'\neval 'exec {run} \"$0\" $argv:q'\nexit 127\n"
+            f"#vtorque-envelope 1 sha256={hashlib.sha256(data).hexdigest()} bytes={len(data)}\n{script}")
+
+
+def submit(script, *words, vm=TINY):
+    """A job's id."""
+    return BED.qsub(envelope(script), "-l", f"gres={word(vm)}", *words)
+
+
+def result(job_id, seconds=lib.DEADLINE):
+    """Exit status, output, error output, once it is over and nothing is left."""
+    job = BED.wait(job_id, seconds=seconds)
+    equal(VT.left(), [], "left behind")
+    return int(job["exit_status"]), BED.output(job), BED.output(job, "Error")
+
+
+def finish(script, *words, vm=TINY):
+    return result(submit(script, *words, vm=vm))
+
+
+# The jobs that run
+
+
+def spooled(job_id, kind="OU"):
+    try:
+        with open(f"{BED.home}/spool/{job_id}.{kind}", "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def wait_output(job_id, text):
+    wait_for(lambda: text in spooled(job_id), f"{text!r} of {job_id}")
+
+
+def run_folder(job_id):
+    """(path, pids by name) of a job's run folder."""
+    for name in os.listdir("/run/vtorque/jobs"):
+        path = f"/run/vtorque/jobs/{name}"
+        try:
+            with open(f"{path}/job", encoding="utf-8") as file:
+                fields = dict(re.findall(r"(\w+)=(.*)", file.read()))
+            with open(f"{path}/engine", encoding="utf-8") as file:
+                engine = int(re.search(r"pid=(\d+)", file.read())[1])
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if fields["id"] == job_id:
+            return path, {"keeper": int(fields["keeper"]), "engine": engine}
+    return None
+
+
+def machine(engine):
+    return next(process.pid for process in lib.processes() if process.parent == engine and process.name.startswith("qemu-system"))
+
+
+@contextlib.contextmanager
+def running(script, *words, vm=TINY):
+    """A job whose script has said `up`; its id. Deleted if the row fails."""
+    job_id = submit(script, *words, vm=vm)
+    try:
+        wait_output(job_id, b"up\n")
+        yield job_id
+    except BaseException:
+        BED.root("qdel", job_id)
+        raise
+
+
+@contextlib.contextmanager
+def without_daemon(node=None):
+    daemon = VT.daemons[-1]
+    daemon.kill()
+    daemon.wait()
+    try:
+        yield
+    finally:
+        VT.start_daemon(node)
+
+
+# A job
+
+
+def tiny():
+    """img=tiny: status, both outputs, words of the job, node file, counts, limits"""
+    script = "echo out $1 \"$2\"; echo err >&2; cat $PBS_NODEFILE; echo $PBS_NP $PBS_NUM_PPN $PBS_NUM_NODES $PBS_JOBID $PBS_ENVIRONMENT; ulimit -n; exit 7\n"
+    job_id = submit(script, "-F", "a 'b  c'", "-l", "nodes=1:ppn=2")
+    status, out, err = result(job_id)
+    lines = out.splitlines()
+    equal((status, err, lines[0], lines[2]), (7, "err\n", "out a b  c", f"1 1 1 {job_id} PBS_BATCH"))
+    assert re.fullmatch(r"v\S*-\d+", lines[1]) and int(lines[3]) > 0, out
+
+
+def host():
+    """img=host: the user's own login on the node's software, home and submit directory the host's"""
+    status, out, err = finish("#!/bin/bash\nid -un; pwd; echo from the guest > made; cat /proc/sys/kernel/hostname; python3 -c 'print(6 * 7)'\n", vm=HOST)
+    lines = out.splitlines()
+    equal((status, err, lines[0], lines[1], lines[3]), (0, "", BED.user.name, BED.user.home, "42"))
+    assert lines[2] != socket.gethostname(), lines
+    with open(f"{BED.user.home}/made", encoding="utf-8") as file:
+        equal(file.read(), "from the guest\n")
+    equal(os.stat(f"{BED.user.home}/made").st_uid, BED.user.uid)
+
+
+def statuses():
+    """a script's status is the job's: 0, 255, death by a signal as a login shell says it"""
+    equal([finish(f"{line}\n")[0] for line in ("true", "exit 255", "kill -KILL $$")], [0, 255, 137])
+
+
+def two_users():
+    """jobs of two users at once: each its own files and nobody else's"""
+    with TemporaryUser() as other:
+        second = BED.run("qsub", "-l", f"gres={word(TINY)}", input=envelope("id -u; sleep 1; id -u\n"), user=other, cwd=other.home)
+        equal((second.status, second.err), (0, b""))
+        first = submit("id -u; sleep 1; id -u\n")
+        equal(result(first)[:2], (0, f"{BED.user.uid}\n" * 2))
+        job = BED.wait(second.out.decode().strip())
+        equal((job["exit_status"], BED.output(job)), ("0", f"{other.uid}\n" * 2))
+
+
+def bare_metal():
+    """a job without a request: the site's hooks as ever, nothing of ours asked"""
+    with without_daemon():
+        BED.hook("prologue.orig", "echo site $5; exit 0")
+        status, out, err = BED.finish("echo bare; hostname\n")
+        BED.hook("prologue.orig", "exit 1")
+        aborted = BED.wait(BED.qsub("echo never\n"))
+    os.unlink(f"{BED.home}/mom_priv/prologue.orig")
+    assert re.fullmatch(rf"site .*nodes=.*\nbare\n{socket.gethostname()}\n", out), out
+    equal((status, err, aborted["exit_status"]), (0, "", "-2"))
+
+
+# Its end
+
+
+def deleted_running():
+    """qdel: the script's trap prints in its grace, and that is delivered"""
+    script = "trap 'echo caught; sleep 1; echo last; exit 3' TERM\necho up\nwhile :; do sleep 0.1; done\n"
+    with running(script) as job_id:
+        BED.run("qdel", job_id)
+        status, out, _ = result(job_id)
+    equal((status, out), (271, "up\ncaught\nlast\n"))
+
+
+def deleted_in_prologue():
+    """qdel while the guest boots: no script, nothing left"""
+    job_id = submit("echo never\n", vm=HOST)
+    wait_for(lambda: run_folder(job_id), "the run folder")
+    BED.run("qdel", job_id)
+    job = BED.wait(job_id)
+    equal(VT.left(), [], "left behind")
+    assert "never" not in (BED.output(job) or ""), BED.output(job)
+
+
+def walltime():
+    """walltime over: the batch system's own line and status"""
+    status, out, err = finish("echo up\nsleep 100\n", "-l", "walltime=0:00:02")
+    equal((status, out), (-11, "up\n"))
+    assert "walltime" in err, err
+
+
+def signals():
+    """qsig USR1: once, though Torque sends it four times; twice if it is sent twice"""
+    script = "trap 'echo usr1' USR1\ntrap 'echo bye; exit 4' USR2\necho up\nwhile :; do sleep 0.1; done\n"
+    with running(script) as job_id:
+        for _ in range(2):
+            seen = spooled(job_id).count(b"usr1")
+            BED.run("qsig", "-s", "SIGUSR1", job_id)
+            wait_for(lambda: spooled(job_id).count(b"usr1") > seen, "USR1")  # noqa: B023
+        BED.run("qsig", "-s", "SIGUSR2", job_id)
+        status, out, _ = result(job_id)
+    equal((status, out), (4, "up\nusr1\nusr1\nbye\n"))
+
+
+def requeued():
+    """qrerun: the job runs again in a new guest"""
+    script = f"echo up >> {BED.folder}/runs; echo up; cat /proc/sys/kernel/random/boot_id; n=0; while [ $n -lt 40 ]; do n=$((n + 1)); sleep 0.1; done\n"
+    with running(script) as job_id:
+        BED.root("qrerun", job_id)
+        status, out, _ = result(job_id)
+    with open(f"{BED.folder}/runs", encoding="utf-8") as file:
+        equal((status, len(out.splitlines()), file.read()), (0, 2, "up\nup\n"))
+
+
+def mom_restarted():
+    """pbs_mom killed and started again while the job runs: the job goes on"""
+    script = "echo up\nuntil [ -e go ]; do sleep 0.1; done\necho went on\n"
+    with running(f"cd {BED.folder}\n{script}") as job_id:
+        BED.kill_mom()
+        BED.start_mom()
+        with open(f"{BED.folder}/go", "x", encoding="utf-8"):
+            pass
+        _, out, _ = result(job_id)
+    os.unlink(f"{BED.folder}/go")
+    equal(out, "up\nwent on\n")
+
+
+# Faults of ours
+
+
+def dies(name, how):
+    def row():
+        with running("echo up\nwhile :; do sleep 0.1; done\n") as job_id:
+            _, pids = run_folder(job_id)
+            os.kill({**pids, "qemu": machine(pids["engine"])}[name], signal.SIGKILL)
+            status, out, err = result(job_id)
+        equal((status, out), (125, "up\n"))
+        assert re.search(how, err), err
+    row.__name__, row.__doc__ = f"{name}_killed", f"{name} killed: status 125, the reason in .e, nothing left"
+    return row
+
+
+def daemon_restarted():
+    """the daemon killed and started again while a job counts: no line is lost or doubled"""
+    script = "echo up\nn=0; while [ $n -lt 30 ]; do n=$((n + 1)); echo $n; sleep 0.1; done\n"
+    with running(script) as job_id:
+        for _ in range(2):
+            with without_daemon():
+                pass
+        status, out, _ = result(job_id)
+    equal((status, out), (0, "up\n" + "".join(f"{n}\n" for n in range(1, 31))))
+
+
+def daemon_late():
+    """no daemon at the prologue, but some seconds later: the job runs"""
+    with without_daemon():
+        job_id = submit("echo ran\n")
+        wait_for(lambda: BED.job(job_id).get("job_state") == "R", "the prologue")
+    equal(result(job_id)[:2], (0, "ran\n"))
+
+
+def refused_text(job_id):
+    """What the user finds of a job whose prologue failed; its exit status."""
+    job = BED.wait(job_id)
+    equal(VT.left(), [], "left behind")
+    path = f"{BED.folder}/{job['Job_Name']}.e{job_id.partition('.')[0]}"
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    equal(os.stat(path).st_uid, BED.user.uid)
+    os.unlink(path)
+    return job["exit_status"], text
+
+
+def no_daemon():
+    """no daemon: the job fails with a reason, and its script never runs on the host"""
+    with without_daemon():
+        status, text = refused_text(submit(f"touch {BED.folder}/ran-on-the-host\n"))
+    equal(status, "-2")
+    assert "daemon" in text, text
+    assert not os.path.exists(f"{BED.folder}/ran-on-the-host")
+
+
+def bad_settings():
+    """settings that cannot be read: bare jobs as ever, the others fail with file and line"""
+    with open(VT.conf, encoding="utf-8") as file:
+        good = file.read()
+    BED.write(VT.conf, f"{good}NO_SUCH_KEY=1\n")
+    status, text = refused_text(submit("echo never\n"))
+    bare = BED.finish("echo bare\n")
+    BED.write(VT.conf, good)
+    equal((status, bare), ("-2", (0, "bare\n", "")))
+    assert re.search(r"vtorque\.conf:\d+.*NO_SUCH_KEY", text), text
+
+
+def run_missing():
+    """vtorque-run is not there (a prefix that is not mounted): 126 or 127, never the script on the host"""
+    os.rename(f"{VT.site.bin}/vtorque-run", f"{VT.site.bin}/away")
+    try:
+        status, _, _ = finish(f"touch {BED.folder}/ran-on-the-host\n")
+    finally:
+        os.rename(f"{VT.site.bin}/away", f"{VT.site.bin}/vtorque-run")
+    assert status in (126, 127) and not os.path.exists(f"{BED.folder}/ran-on-the-host"), status
+
+
+def site_prologue(text, status, what):
+    def row():
+        BED.hook("prologue.orig", text)
+        try:
+            job = BED.wait(submit("echo ran\n"))
+        finally:
+            os.unlink(f"{BED.home}/mom_priv/prologue.orig")
+        equal((job["exit_status"], VT.left()), (status, []))
+        if status == "0":
+            equal(BED.output(job), "site\nran\n")
+    row.__name__, row.__doc__ = f"site_prologue_{status}", f"the site's own prologue {what}"
+    return row
+
+
+# Hostile
+
+
+FORGED = (
+    ("v=1\nvm=img=tiny,ram=99T\n", r"ram"), ("v=1\nvm=img=tiny,vcpus=99\n", r"vcpus"), ("v=1\nvm=img=../../etc/passwd\n", r"img"),
+    ("v=1\nvm=img=none-such\n", r"none-such"), ("v=1\nvm=colour=red\n", r"colour"), ("v=2\nvm=img=tiny\n", r"request"), ("", r"request|word|order"),
+    ("v=1\nvm=img=tiny\nuid=0\n", r"request"), (b"\xff\x00\x01", r"request"),
+)
+
+
+def forged(number, text, pattern):
+    def row():
+        data = text if isinstance(text, bytes) else text.encode()
+        status, said = refused_text(BED.qsub("echo bare\n", "-l", f"gres={word(data)}"))
+        equal(status, "-2")
+        assert re.search(pattern, said) and said.count("\n") == 1, said
+    row.__name__, row.__doc__ = f"forged_{number}", f"a request by plain qsub is checked like any: {text!r}"
+    return row
+
+
+def forged_good():
+    """a good request by plain qsub: the script stays a bare-metal job, and the guest ends with it"""
+    status, out, _ = result(BED.qsub("hostname\n", "-l", f"gres={word(TINY)}"))
+    equal((status, out), (0, f"{socket.gethostname()}\n"))
+
+
+def nobody_came():
+    """a guest for which nobody comes ends after RUN_WAIT"""
+    with open(VT.conf, encoding="utf-8") as file:
+        good = file.read()
+    BED.write(VT.conf, f"{good}RUN_WAIT=1\n")
+    try:
+        job_id = BED.qsub("echo up; sleep 100\n", "-l", f"gres={word(TINY)}")
+        wait_output(job_id, b"up\n")
+        wait_for(lambda: not run_folder(job_id), "the guest's end")
+    finally:
+        BED.write(VT.conf, good)
+        BED.root("qdel", job_id)
+    BED.wait(job_id)
+    equal(VT.left(), [])
+
+
+def of_another():
+    """another user asks for a job's run connection, its end, its control: there is no such job"""
+    with running("echo up\nuntil [ -e go ]; do sleep 0.1; done\necho end\n", "-d", BED.folder) as job_id, TemporaryUser() as other:
+        path = f"{other.home}/env"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(envelope("echo mine\n"))
+        os.chmod(path, 0o755)
+        run = subprocess.run([*other.prefix(), f"{VT.site.bin}/vtorque-run", path], env={**other.environment(), "PBS_JOBID": job_id},
+                             capture_output=True, check=False, timeout=lib.DEADLINE)
+        equal((run.returncode, run.stdout), (125, b""))
+        assert b"no virtual machine of this job" in run.stderr, run.stderr
+        for kind in (194, 195):  # END, CONTROL
+            equal(ask_as(other, kind, 1, job_id)[0], 161)
+        equal(ask_as(other, 193, 0, job_id)[0], 132)
+        with open(f"{BED.folder}/go", "x", encoding="utf-8"):
+            pass
+        equal(result(job_id)[:2], (0, "up\nend\n"))
+    os.unlink(f"{BED.folder}/go")
+
+
+def second_run():
+    """the owner asks for a run connection again: the first one stays"""
+    with running("echo up\nuntil [ -e go ]; do sleep 0.1; done\necho end\n", "-d", BED.folder) as job_id:
+        kind, text = ask_as(BED.user, 193, 0, job_id)
+        equal(kind, 132)
+        assert b"started already" in text, text
+        with open(f"{BED.folder}/go", "x", encoding="utf-8"):
+            pass
+        equal(result(job_id)[:2], (0, "up\nend\n"))
+    os.unlink(f"{BED.folder}/go")
+
+
+ASK = r"""
+import socket, struct, sys
+s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])
+data = bytes.fromhex(sys.argv[2])
+try:
+    s.sendall(data); answer = b""
+    while len(answer) < 8 or len(answer) < 8 + struct.unpack("<I", answer[:4])[0]:
+        piece = s.recv(65536)
+        if not piece: break
+        answer += piece
+except (ConnectionResetError, BrokenPipeError): answer = b""
+sys.stdout.buffer.write(answer)
+"""
+
+
+def ask_as(user, kind, aux, text, path=USER_SOCKET, payload=None):
+    """(type, payload) of the first frame that is answered; (CLOSED, b"") for none."""
+    if payload is None:
+        payload = struct.pack("<H", len(text)) + text.encode()
+    frame = struct.pack("<IBBH", len(payload), kind, aux, 0) + payload
+    return ask_bytes(user, frame, path)
+
+
+def ask_bytes(user, data, path=USER_SOCKET):
+    done = subprocess.run([*user.prefix(), sys.executable, "-c", ASK, path, data.hex()], capture_output=True, check=False, timeout=lib.DEADLINE)
+    if done.returncode:
+        return done.stderr.decode().strip().splitlines()[-1], b""
+    return (done.stdout[4], done.stdout[8:]) if len(done.stdout) >= 8 else (CLOSED, b"")
+
+
+def garbage():
+    """garbage at the users' door: closed without a word, and the next one is served"""
+    for data in (b"GET / HTTP/1.0\r\n\r\n", b"\0" * 8, b"\xff" * 64, struct.pack("<IBBH", 5, 200, 0, 0) + b"hello", struct.pack("<IBBH", 65536, 193, 0, 0) + b"x" * 65536,
+                 struct.pack("<IBBH", 4, 193, 0, 7) + b"\2\0ab"):
+        kind, _ = ask_bytes(BED.user, data)
+        assert kind in (CLOSED, 132), (data[:20], kind)
+    equal(ask_as(BED.user, 193, 0, "no.such")[0], 132)
+    equal(ask_as(BED.user, 193, 0, "../1")[0], 132)
+
+
+def root_door():
+    """the hooks' door is root's alone"""
+    kind, _ = ask_as(BED.user, 192, 0, "x", path=HOOK_SOCKET)
+    assert "PermissionError" in str(kind), kind
+
+
+def thousand():
+    """1,000 connections that say nothing: the others are served meanwhile, a user has eight at most"""
+    script = f"""
+import socket
+held = []
+for _ in range(1000):
+    s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({USER_SOCKET!r}); held.append(s)
+open_ones = 0
+for s in held:
+    s.settimeout(0.002)
+    try: open_ones += s.recv(1) != b""
+    except TimeoutError: open_ones += 1
+    except ConnectionResetError: pass
+print(open_ones, flush=True)
+input()
+"""
+    holder = subprocess.Popen([*BED.user.prefix(), sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert int(holder.stdout.readline()) <= 8
+    with TemporaryUser() as other:
+        equal(ask_as(other, 193, 0, "no.such")[0], 132)
+    holder.communicate(b"\n")
+
+
+TESTS = (
+    tiny, host, statuses, two_users, bare_metal,
+    deleted_running, deleted_in_prologue, walltime, signals, requeued, mom_restarted,
+    dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
+    daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
+    site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
+    site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
+    *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
+    of_another, second_run, garbage, root_door, thousand,
+)
+
+if __name__ == "__main__":
+    with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(TemporaryUser())
+        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
+        BED = stack.enter_context(make_bed(owner, config=CONFIG))
+        VT = stack.enter_context(Vtorque(BED, site))
+        run_tests(TESTS, jobs=1)
