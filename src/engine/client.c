@@ -100,6 +100,9 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
  * the job itself. */
 static void take_signal(VtEngine *engine, int number)
 {
+    /* A batch system says its TERM twice: by its own order to end, and to every process of the job. */
+    if (engine->stopping && number == SIGTERM)
+        return;
     if (engine->state == VT_STATE_RUNNING)
         vt_channel_send(engine->agent, WIRE_SIGNAL, (guint8)number, NULL, 0);
     else if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT)

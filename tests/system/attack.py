@@ -932,14 +932,20 @@ REFUSALS = (kernel_link, kernel_fifo, kernel_folder_link, kernel_private, kernel
 def hostile_root(place, prepare, wanted):
     """A user without XDG_RUNTIME_DIR whose /tmp/vtorque-UID somebody else has made."""
     path = f"/tmp/vtorque-{place.owner.uid}"
-    prepare(path)
+    aside = f"{path}.aside-{os.getpid()}"
+    is_there = os.path.lexists(path)  # of the user's own jobs
+    if is_there:
+        os.rename(path, aside)
     try:
+        prepare(path)
         result = place.site.tiny("echo never", environment={"XDG_RUNTIME_DIR": ""})
         equal((result.status, result.out), (125, b""), result)
         in_text(b"cannot use the folder of run folders", result.err)
         in_text(wanted, result.err)
     finally:
         os.unlink(path) if os.path.islink(path) else os.rmdir(path)
+        if is_there:
+            os.rename(aside, path)
 
 
 def script_swapped(place):
