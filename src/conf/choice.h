@@ -55,6 +55,21 @@ typedef enum {
 
 typedef enum { VT_ARCH_X86_64 } VtArch;
 
+/* The batch system that jobs are submitted to. */
+typedef enum {
+    VT_BATCH_AUTO, /* a setting's word alone: whose submit command is there */
+    VT_BATCH_TORQUE,
+    VT_BATCH_OPENPBS,
+    VT_BATCH_SLURM,
+    VT_BATCH_LOCAL, /* none: vsub --local */
+} VtBatch;
+
+/* What carries a request's word from qsub to the nodes. */
+typedef enum {
+    VT_CHANNEL_GRES,  /* -l gres=: under pbs_sched, which does not look at it */
+    VT_CHANNEL_OTHER, /* -l other=: under Maui and Moab, which schedule a gres */
+} VtRequestChannel;
+
 typedef enum { VT_FORMAT_QCOW2, VT_FORMAT_RAW } VtFormat;
 
 typedef struct {
@@ -63,7 +78,11 @@ typedef struct {
 } VtChoice;
 
 extern const VtChoice vt_image_choice, vt_init_choice, vt_fs_type_choice, vt_accel_choice,
-    vt_locks_choice, vt_file_server_choice, vt_family_choice, vt_arch_choice, vt_format_choice;
+    vt_locks_choice, vt_file_server_choice, vt_family_choice, vt_arch_choice, vt_format_choice,
+    vt_batch_choice, vt_channel_choice;
+
+/* false is 0, true is 1. */
+extern const VtChoice vt_truth_choice;
 
 /* The word of `number`, which must be one of the choice's. (static) */
 const char *vt_choice_word(const VtChoice *choice, guint number);

@@ -75,8 +75,8 @@ static bool read_number(const VtSettingInfo *info, const char *text, guint64 *nu
     return true;
 }
 
-/* The expression that DISABLED_HOSTS_LIST stands for; "*", the original's word for every host, is
- * none by itself. */
+/* The expression that a list of hosts stands for; "*", the original's word for every host, is none
+ * by itself. */
 static GRegex *make_regex(const char *text)
 {
     g_autofree char *pattern = g_strdup_printf("^(?:%s)$", strcmp(text, "*") == 0 ? ".*" : text);
@@ -354,9 +354,9 @@ bool vt_settings_is_set(const VtSettings *settings, VtSetting setting)
     return settings->values[setting].origin != NULL;
 }
 
-bool vt_settings_is_disabled_host(const VtSettings *settings, const char *host)
+bool vt_settings_has_host(const VtSettings *settings, VtSetting setting, const char *host)
 {
-    const char *text = settings->values[VT_SETTING_DISABLED_HOSTS_LIST].text;
+    const char *text = settings->values[setting].text;
     if (!text)
         return false;
     g_autoptr(GRegex) regex = make_regex(text);

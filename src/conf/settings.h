@@ -42,6 +42,18 @@ typedef enum {
     VT_SETTING_VIRTIOFSD,           /* VtFileServer */
     VT_SETTING_PROLOGUE_TIMEOUT,    /* seconds */
     VT_SETTING_RUN_WAIT,            /* seconds */
+    VT_SETTING_BATCH,               /* VtBatch */
+    VT_SETTING_VM_CHANNEL,          /* VtRequestChannel; not set: nobody may submit a VM job */
+    VT_SETTING_VM_BY_DEFAULT,       /* truth */
+    VT_SETTING_VTORQUE_ENABLED,     /* truth */
+    VT_SETTING_DISABLED_MESSAGE,    /* text; not set: none */
+    VT_SETTING_HOST_IMAGE,          /* truth */
+    VT_SETTING_REGEX_FE,            /* regular expression */
+    VT_SETTING_QSUB_ON_FE,          /* path */
+    VT_SETTING_QSUB_ON_NODES,       /* path */
+    VT_SETTING_EXCLUSIVE_NODES,     /* truth */
+    VT_SETTING_LARGEST_NODE_CORES,  /* count; not set: not known */
+    VT_SETTING_LARGEST_NODE_RAM,    /* MiB; not set: not known */
     VT_SETTING_COUNT,
 } VtSetting;
 
@@ -87,8 +99,9 @@ const char *vt_setting_key(VtSetting setting);
 /* True if a file set it. */
 bool vt_settings_is_set(const VtSettings *settings, VtSetting setting);
 
-/* True if DISABLED_HOSTS_LIST matches the whole of `host`. */
-bool vt_settings_is_disabled_host(const VtSettings *settings, const char *host);
+/* True if the expression of `setting` (VT_SETTING_DISABLED_HOSTS_LIST, VT_SETTING_REGEX_FE) is set
+ * and matches the whole of `host`. */
+bool vt_settings_has_host(const VtSettings *settings, VtSetting setting, const char *host);
 
 /* One line for each parameter that a file sets and that has no effect yet. (borrowed) array of char
  * *. */

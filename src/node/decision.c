@@ -51,7 +51,7 @@ static char *load_host_name(void)
 bool vt_decision_check_host(VtDecision *decision, const VtGiven *given, GError **error)
 {
     decision->job->host = load_host_name();
-    if (!vt_settings_is_disabled_host(given->settings, decision->job->host))
+    if (!vt_settings_has_host(given->settings, VT_SETTING_DISABLED_HOSTS_LIST, decision->job->host))
         return true;
     return vt_error_set(error, VT_ERROR_HOST, "virtual machines are disabled on '%s' (%s: %s)",
                         decision->job->host,

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (guint i = 0; vt_settings_get_row(settings, i, &row); i++)
         if (!row.key || !row.value || !row.origin || !row.help)
             abort();
-    vt_settings_is_disabled_host(settings, "host");
+    vt_settings_has_host(settings, VT_SETTING_DISABLED_HOSTS_LIST, "host");
     if (vt_settings_get_number(settings, VT_SETTING_VCPUS_DEFAULT) < 1)
         abort();
     return 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "conf/choice.h"
 #include "conf/settings.h"
 
 static VtSettings *parse(const char *text, GError **error)
@@ -31,6 +32,14 @@ static void test_defaults(void)
     g_assert_cmpstr(vt_settings_get_text(settings, VT_SETTING_IMG_DEFAULT), ==, "host");
     g_assert_null(vt_settings_get_text(settings, VT_SETTING_GUEST_KERNEL));
     g_assert_null(vt_settings_get_list(settings, VT_SETTING_VM_MOUNTS)[0]);
+    g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_BATCH), ==, VT_BATCH_AUTO);
+    g_assert_null(vt_settings_get_text(settings, VT_SETTING_VM_CHANNEL));
+    g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_VM_BY_DEFAULT), ==, 0);
+    g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_VTORQUE_ENABLED), ==, 1);
+    g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_HOST_IMAGE), ==, 0);
+    g_assert_cmpuint(vt_settings_get_number(settings, VT_SETTING_EXCLUSIVE_NODES), ==, 1);
+    g_assert_cmpstr(vt_settings_get_text(settings, VT_SETTING_QSUB_ON_FE), ==, "/usr/bin/qsub");
+    g_assert_true(vt_settings_has_host(settings, VT_SETTING_REGEX_FE, "login1"));
     g_assert_cmpstr(vt_settings_get_origin(settings, VT_SETTING_TIMEOUT), ==, "default");
     g_assert_cmpuint(vt_settings_get_warnings(settings)->len, ==, 0);
 }
@@ -90,12 +99,12 @@ static void test_disabled_hosts(void)
     g_autoptr(VtSettings) none = parse_good("");
     g_autoptr(VtSettings) some = parse_good("DISABLED_HOSTS_LIST='login[0-9]+|gpu.*'\n");
     g_autoptr(VtSettings) all = parse_good("DISABLED_HOSTS_LIST='*'\n");
-    g_assert_false(vt_settings_is_disabled_host(none, "login1"));
-    g_assert_true(vt_settings_is_disabled_host(some, "login12"));
-    g_assert_true(vt_settings_is_disabled_host(some, "gpu"));
-    g_assert_false(vt_settings_is_disabled_host(some, "xlogin1"));
-    g_assert_false(vt_settings_is_disabled_host(some, "login1x"));
-    g_assert_true(vt_settings_is_disabled_host(all, "n1"));
+    g_assert_false(vt_settings_has_host(none, VT_SETTING_DISABLED_HOSTS_LIST, "login1"));
+    g_assert_true(vt_settings_has_host(some, VT_SETTING_DISABLED_HOSTS_LIST, "login12"));
+    g_assert_true(vt_settings_has_host(some, VT_SETTING_DISABLED_HOSTS_LIST, "gpu"));
+    g_assert_false(vt_settings_has_host(some, VT_SETTING_DISABLED_HOSTS_LIST, "xlogin1"));
+    g_assert_false(vt_settings_has_host(some, VT_SETTING_DISABLED_HOSTS_LIST, "login1x"));
+    g_assert_true(vt_settings_has_host(all, VT_SETTING_DISABLED_HOSTS_LIST, "n1"));
 }
 
 static const struct {
@@ -119,6 +128,12 @@ static const struct {
      "x.conf:1: DISABLED_HOSTS_LIST '(': must be a regular expression*"},
     {"VM_IMG_DIR=i\n", "x.conf:1: VM_IMG_DIR 'i': must be an absolute path*"},
     {"ACCEL=xen\n", "x.conf:1: ACCEL 'xen': must be auto, kvm or tcg"},
+    {"BATCH=pbs\n", "x.conf:1: BATCH 'pbs': must be auto, torque, openpbs, slurm or local"},
+    {"VM_CHANNEL=x\n", "x.conf:1: VM_CHANNEL 'x': must be gres or other"},
+    {"VM_BY_DEFAULT=yes\n", "x.conf:1: VM_BY_DEFAULT 'yes': must be true or false"},
+    {"PBS_QSUB_ON_FE=qsub\n", "x.conf:1: PBS_QSUB_ON_FE 'qsub': must be an absolute path*"},
+    {"REGEX_FE='['\n", "x.conf:1: REGEX_FE '?': must be a regular expression*"},
+    {"LARGEST_NODE_RAM=1\n", "x.conf:1: LARGEST_NODE_RAM '1': must be 96M to 64T*"},
     {"SHARE_LOCKS=( local )\n", "x.conf:1: SHARE_LOCKS is one value, not a list"},
     {"TIMEOUT=1\nTIMEOUT=2\n", "x.conf:2: TIMEOUT is already set at x.conf:1"},
     {"TIMEOUT = 1\n", "x.conf:1: must be KEY=VALUE*"},
