@@ -20,7 +20,6 @@
 
 #include "base/error.h"
 #include "base/size.h"
-#include "batch/batch.h"
 #include "batch/local.h"
 #include "cli/output.h"
 #include "cli/script.h"
@@ -39,16 +38,6 @@ typedef struct {
     int stdin_fd;
     VtGiven given;
 } Draft;
-
-static bool check_local(Draft *draft, GError **error)
-{
-    const char *batch = vt_batch_find();
-    if (draft->options->is_local || (!batch && !vt_settings_has_site()))
-        return true;
-    return vt_error_set(error, VT_ERROR_USER,
-                        "submitting to %s is not built yet; vsub --local runs the job here",
-                        batch ? batch : "a batch system");
-}
 
 static bool load_script(Draft *draft, GError **error)
 {
@@ -291,9 +280,9 @@ static bool find_outputs(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    check_local,     load_script,      load_directives, check_host,    load_owner,   name_job,
-    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,
-    load_command,    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
+    load_script,      load_directives, check_host,    load_owner,   name_job,       resolve_request,
+    load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,    load_command,
+    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
 };
 
 VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, int stdin_fd,

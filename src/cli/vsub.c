@@ -14,6 +14,7 @@
 #include "cli/attach.h"
 #include "cli/report.h"
 #include "cli/submission.h"
+#include "cli/submit.h"
 #include "ctl/birth.h"
 #include "job/guest_plan.h"
 #include "node/launch.h"
@@ -29,8 +30,8 @@ static void print_lines(const char *what, const GPtrArray *lines)
 static void dry_run(const VtSubmission *submission)
 {
     const VtMachineFds fds = VT_MACHINE_FDS;
-    g_autoptr(VtPlan) plan =
-        vt_plan_new(submission->decided.job, 0, submission->decided.kernel_file, submission->decided.record);
+    g_autoptr(VtPlan) plan = vt_plan_new(
+        submission->decided.job, 0, submission->decided.kernel_file, submission->decided.record);
     g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->decided.job, plan, 0, NULL, 0);
     g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);
     g_autofree char *request = vt_submission_explain(submission);
@@ -106,7 +107,8 @@ static int find_gate(void)
 static int run(const VtSubmission *submission, guint64 started_us, GError **error)
 {
     vt_autofd output = -1, errors = -1;
-    const VtLaunchOptions options = {.job = submission->decided.job, .gate = find_gate(), .run = -1};
+    const VtLaunchOptions options = {
+        .job = submission->decided.job, .gate = find_gate(), .run = -1};
     VtLaunch launch;
     VtResult result = {.started_us = started_us};
     if (!open_outputs(submission, &output, &errors, error) ||
@@ -144,7 +146,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     return status;
 }
 
-static int submit(int argc, char **argv, GError **error)
+static int run_here(int argc, char **argv, GError **error)
 {
     guint64 started_us = (guint64)g_get_monotonic_time();
     VtLimit stack;
@@ -181,14 +183,19 @@ static int submit(int argc, char **argv, GError **error)
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    bool is_local;
     if (!vt_fd_fill_standard())
         return VT_EXIT_FAILED;
-    /* A starter that ignores its children would have ours reaped before we know their end. */
-    signal(SIGCHLD, SIG_DFL);
-    /* A limit of file sizes is an error like any other. */
-    signal(SIGXFSZ, SIG_IGN);
-    setlocale(LC_ALL, "");
-    int status = submit(argc, argv, &error);
+    /* First: what follows would be handed on to qsub too. */
+    int status = vt_submit(argc, argv, &is_local, &error);
+    if (is_local) {
+        /* A starter that ignores its children would have ours reaped before we know their end. */
+        signal(SIGCHLD, SIG_DFL);
+        /* A limit of file sizes is an error like any other. */
+        signal(SIGXFSZ, SIG_IGN);
+        setlocale(LC_ALL, "");
+        status = run_here(argc, argv, &error);
+    }
     if (status >= 0)
         return status;
     g_printerr("vsub: %s\n", error->message);

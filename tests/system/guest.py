@@ -383,8 +383,8 @@ def boot_timeout():
     folder = guest_with_init(b"#!/bin/sh\necho last words of the guest\nexec sleep 10000\n")
     path = new_path("report")
     with Site("KILL_GRACE=1", guest=folder) as site:
-        result = site.tiny("true", "-vm", "boot_timeout=8", "--report", path)
-    check_failure(result, path, "boot-timeout", "was not ready after 8 s")
+        result = site.tiny("true", "-vm", "boot_timeout=20", "--report", path)
+    check_failure(result, path, "boot-timeout", "was not ready after 20 s")
     assert b"  | last words of the guest\n" in result.err, result.err
 
 

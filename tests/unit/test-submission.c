@@ -489,25 +489,6 @@ static void test_line_ends(void)
     tear_down();
 }
 
-/* Without --local a batch system's submit command decides. */
-static void test_batch(void)
-{
-    set_up();
-    g_autofree char *path = g_strdup(g_getenv("PATH"));
-    g_autoptr(GError) error = NULL;
-    write_file("out/qsub", "#!/bin/sh\n", 0755);
-    g_autofree char *out = g_build_filename(top, "out", NULL);
-    g_setenv("PATH", out, TRUE);
-    g_assert_null(submit(ARGS("job.sh"), NULL, NULL, &error));
-    g_assert_error(error, VT_ERROR, VT_ERROR_USER);
-    g_assert_cmpstr(error->message, ==,
-                    "submitting to torque is not built yet; vsub --local runs the job here");
-    g_autoptr(VtSubmission) local = submit_good(ARGS("--local", "job.sh"), NULL);
-    g_assert_nonnull(local);
-    g_setenv("PATH", path, TRUE);
-    tear_down();
-}
-
 static void test_help(void)
 {
     g_autofree char *help = vt_options_help();
@@ -530,7 +511,6 @@ int main(int argc, char **argv)
     g_test_add_func("/submission/work-dir", test_work_dir);
     g_test_add_func("/submission/commands", test_commands);
     g_test_add_func("/submission/line-ends", test_line_ends);
-    g_test_add_func("/submission/batch", test_batch);
     g_test_add_func("/submission/help", test_help);
     return g_test_run();
 }
