@@ -29,19 +29,15 @@ const char *hook_resources(const Hook *hook)
     return hook->argc > index ? hook->argv[index] : "";
 }
 
-/* The first part of `text` that begins with our prefix; parts end at one of `ends`. */
-static bool take_part(Hook *hook, const char *text, const char *ends)
+/* True if `text` begins with a request word, which ends at one of `ends`. */
+static bool take_word(Hook *hook, const char *text, const char *ends)
 {
-    for (const char *at = text; at; at = strpbrk(at, ends)) {
-        at += at > text;
-        size_t length = strcspn(at, ends);
-        if (strncmp(at, PREFIX, sizeof PREFIX - 1) == 0 && length < sizeof hook->request) {
-            memcpy(hook->request, at, length);
-            hook->request[length] = '\0';
-            return true;
-        }
-    }
-    return false;
+    size_t length = strcspn(text, ends);
+    if (strncmp(text, PREFIX, sizeof PREFIX - 1) != 0 || length >= sizeof hook->request)
+        return false;
+    memcpy(hook->request, text, length);
+    hook->request[length] = '\0';
+    return true;
 }
 
 /* The value of `key` (with its "=") in a list, at or behind `list`; NULL without one. */
@@ -57,12 +53,15 @@ static const char *find_resource(const char *list, const char *key)
 
 void hook_find_request(Hook *hook)
 {
-    const char *gres = getenv("PBS_RESOURCE_GRES");
+    static const char ends[] = "+%,";
     const char *other = find_resource(hook_resources(hook), "other=");
-    if (gres && take_part(hook, gres, "+%,"))
-        return;
+    for (const char *part = getenv("PBS_RESOURCE_GRES"); part; part = strpbrk(part, ends)) {
+        part += strspn(part, ends);
+        if (take_word(hook, part, ends))
+            return;
+    }
     if (other)
-        take_part(hook, other, ",");
+        take_word(hook, other, ",");
 }
 
 /* Reads a whole small file into `text`. */

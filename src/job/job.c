@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "ctl/live.h"
 
 #define GROUPS_MAX 100000u /* more than NGROUPS_MAX (65536), the kernel's own limit */
 #define MOUNTS_MAX 1024u
@@ -118,13 +119,7 @@ void vt_owner_clear(VtOwner *owner)
 
 bool vt_job_id_is_valid(const char *id)
 {
-    gsize length = strlen(id);
-    if (length < 1 || length > 255 || strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
-        return false;
-    for (const char *at = id; *at; at++)
-        if (!g_ascii_isalnum(*at) && !strchr("._[]-", *at))
-            return false;
-    return true;
+    return ctl_id_is_valid(id);
 }
 
 /* Bytes as text and back: one code point a byte, so that any path survives JSON. */

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test-hook.c - what the hook reads out of a batch system's arguments and environment. */
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "hook/hook.h"
+
+static char *words[] = {
+    (char *)"prologue", (char *)"17.head", (char *)"ann", (char *)"users",      (char *)"hello",
+    (char *)"",         (char *)"batch",   (char *)"",    (char *)"/no/script", NULL};
+
+static Hook make(const char *resources)
+{
+    words[5] = (char *)resources;
+    return (Hook){.argv = words, .argc = 9, .name = "prologue"};
+}
+
+static void test_request(void)
+{
+    static const struct {
+        const char *gres, *resources, *found;
+    } rows[] = {
+        {NULL, "nodes=1", ""},
+        {"vtorque:AAAA", "", "vtorque:AAAA"},
+        {"foo:1+vtorque:AAAA", "", "vtorque:AAAA"},
+        {"foo:1%vtorque:AA-_", "", "vtorque:AA-_"},
+        {"foo:1,vtorque:AAAA+bar:2", "", "vtorque:AAAA"},
+        {"foo:vtorque:AAAA", "", ""},
+        {"gpus:2", "nodes=1,other=vtorque:BBBB,mem=1gb", "vtorque:BBBB"},
+        {"", "other=vtorque:BBBB", "vtorque:BBBB"},
+        {NULL, "another=vtorque:BBBB", ""},
+        {NULL, "other=x,vtorque:BBBB", ""},
+        {"vtorque:AAAA", "other=vtorque:BBBB", "vtorque:AAAA"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Hook hook = make(rows[i].resources);
+        if (rows[i].gres)
+            g_setenv("PBS_RESOURCE_GRES", rows[i].gres, TRUE);
+        else
+            g_unsetenv("PBS_RESOURCE_GRES");
+        hook_find_request(&hook);
+        g_assert_cmpstr(hook.request, ==, rows[i].found);
+    }
+}
+
+/* The order for a node file's text, counts and resources; "problem: " and what is wrong. */
+static char *order_of(const char *nodes, const char *np, const char *count, const char *resources)
+{
+    static char text[4096];
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("vtt-nodes-XXXXXX", &path, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    g_close(fd, NULL);
+    g_assert_true(g_file_set_contents(path, nodes, -1, NULL));
+    g_setenv("PBS_NODEFILE", path, TRUE);
+    g_setenv("PBS_NP", np, TRUE);
+    g_setenv("PBS_NUM_NODES", count, TRUE);
+    g_setenv("PBS_O_WORKDIR", "/home/ann", TRUE);
+    Hook hook = make(resources);
+    const char *problem = hook_format_order(&hook, text, sizeof text);
+    g_unlink(path);
+    return problem ? g_strconcat("problem: ", problem, NULL) : g_strdup(text);
+}
+
+static void test_nodes(void)
+{
+    static const struct {
+        const char *nodes, *np, *count, *said;
+    } rows[] = {
+        {"n1\nn1\n", "2", "1", "\ncores=2\n"},   {"n1\n", "1", "1", "\ncores=1\n"},
+        {"n1", "1", "1", "\ncores=1\n"},         {"n1\nn1\n", "1", "1", "node file"},
+        {"n1\n", "2", "1", "node file"},         {"n1\nn2\n", "2", "1", "node file"},
+        {"n1\nn10\n", "2", "1", "node file"},    {"", "0", "1", "node file"},
+        {"n1\nn2\n", "2", "2", "several nodes"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *said = order_of(rows[i].nodes, rows[i].np, rows[i].count, "");
+        g_assert_nonnull(strstr(said, rows[i].said));
+    }
+}
+
+static void test_memory(void)
+{
+    static const struct {
+        const char *resources, *said;
+    } rows[] = {
+        {"nodes=1,mem=512mb", "\nmemory_mib=512\n"},
+        {"mem=1gb,nodes=1", "\nmemory_mib=1024\n"},
+        {"mem=2048kb", "\nmemory_mib=2\n"},
+        {"mem=1073741824", "\nmemory_mib=1024\n"},
+        {"mem=1073741824b", "\nmemory_mib=1024\n"},
+        {"mem=128mw", "\nmemory_mib=1024\n"},
+        {"mem=1TB", "\nmemory_mib=1048576\n"},
+        /* A value may hold what looks like another resource: the least counts. */
+        {"mem=512mb,other=x,mem=999gb", "\nmemory_mib=512\n"},
+        {"other=x,mem=999gb,mem=512mb", "\nmemory_mib=512\n"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *said = order_of("n1\n", "1", "1", rows[i].resources);
+        g_assert_nonnull(strstr(said, rows[i].said));
+    }
+    g_autofree char *none = order_of("n1\n", "1", "1", "nodes=1,vmem=1gb,pmem=3gb,mem=x");
+    g_assert_null(strstr(none, "memory_mib"));
+}
+
+/* A name or directory with a control character never becomes a line of its own. */
+static void test_lines(void)
+{
+    g_autofree char *plain = order_of("n1\n", "1", "1", "");
+    g_assert_nonnull(strstr(plain, "work_dir=/home/ann\n"));
+    words[4] = (char *)"x\nuser=root";
+    g_autofree char *forged = order_of("n1\n", "1", "1", "");
+    words[4] = (char *)"hello";
+    g_assert_null(strstr(forged, "user=root"));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/hook/request", test_request);
+    g_test_add_func("/hook/nodes", test_nodes);
+    g_test_add_func("/hook/memory", test_memory);
+    g_test_add_func("/hook/lines", test_lines);
+    return g_test_run();
+}
