@@ -97,8 +97,8 @@ class Mom:
     def take(self, _peer, message):
         getattr(self, "on_" + message.pop("do"))(**message)
 
-    def tell(self, host, **message):
-        self.server.send(do="mom_relay", to=host, message=message)
+    def tell(self, to, **message):
+        self.server.send(do="mom_relay", to=to, message=message)
 
     # Scripts
 
