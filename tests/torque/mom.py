@@ -392,24 +392,25 @@ class Mom:
         self.loop.after(5, lambda: job.state == "running" and kill_session(job.session, signal.SIGKILL))
 
     def measure(self, job):
-        """resources_used, from the processes of the session, or from the job's cgroup (facts 8.4)."""
-        cpu, memory = measure_session(job.session)
+        """resources_used, of the session's processes, or of the job's cgroup (facts 8.4)."""
+        self.use(job, *measure_session(job.session))
+
+    def use(self, job, cpu, memory):
         if self.cgroups:
             cpu, memory = self.cgroups.measure(job.id) or (cpu, memory)
-        cpu = max(cpu, parse_time(job.used.get("cput", "0")))
-        memory = max(memory // 1024, int(job.used.get("mem", "0kb")[:-2]))
+        cpu = max(cpu, parse_time(job.used["cput"]))
+        memory = max(memory // 1024, int(job.used["mem"][:-2]))
         job.used = {"cput": format_time(cpu), "vmem": "0kb", "walltime": format_time(time.time() - job.started), "mem": f"{memory}kb"}
 
     # First node: end
 
     def shell_ended(self, job):
         """facts 2: the shell's own code; 256+n if a signal ended it. The rest of the session gets TERM, and KILL at once."""
-        self.measure(job)
         status = 0  # of a mom that was killed meanwhile, and is not the parent (not on the page of facts: chosen)
         if job.is_child:
             _, status, usage = os.wait4(job.session, 0)
             status = os.waitstatus_to_exitcode(status)
-            job.used["cput"] = format_time(max(parse_time(job.used["cput"]), usage.ru_utime + usage.ru_stime))
+            self.use(job, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
         status = job.over or (status if status >= 0 else 256 - status)
         if kill_session(job.session, signal.SIGTERM):
             self.loop.after(0.01, lambda: (kill_session(job.session, signal.SIGKILL), self.finish(job, status)))  # facts 8.2
