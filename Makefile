@@ -5,7 +5,7 @@ BUILD := build
 CI ?= false
 comma := ,
 # Suites that every run of `make check` runs; tests that need root only where it is there.
-SUITES := unit,golden,guest,cage,fault,host,disk,kill$(if $(filter 0,$(shell id -u)),$(comma)root)
+SUITES := unit,golden,guest,cage,fault,host,disk,kill$(if $(filter 0,$(shell id -u)),$(comma)root$(comma)torque)
 LISTS := build run
 SANITIZED := -Db_sanitize=address,undefined -Db_lundef=false
 

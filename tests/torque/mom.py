@@ -18,22 +18,19 @@ import fcntl
 import json
 import os
 import pwd
-import resource
 import select
 import shutil
 import signal
 import socket
-import stat
 import sys
 import time
-import traceback
 import xml.sax.saxutils
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import cgroups
 from common import Loop, Peer, Place, connect, daemonize, end_with, format_time, parse_size, parse_time, write_file
+from process import QUIET, fork, kill_session, may_run, measure_session, run_script, set_limits, start_of, user_groups
 
-QUIET = ("/dev/null", "/dev/null")
 FOR_MOM = ("neednodes", "nodes", "walltime", "cput", "pcput", "mem", "pmem", "vmem", "pvmem", "ncpus", "procs", "file", "nice", "gres",
            "other", "mpplabels", "mppnodes", "mpphost", "mpparch", "procs_bitmap", "prologue", "epilogue")  # facts 1.1, 4
 MOAB = [f"MOAB_{word}" for word in "NODELIST JOBID JOBNAME USER GROUP CLASS TASKMAP QOS PARTITION PROCCOUNT NODECOUNT MACHINE "
@@ -97,8 +94,8 @@ class Mom:
     def take(self, _peer, message):
         getattr(self, "on_" + message.pop("do"))(**message)
 
-    def tell(self, host, **message):
-        self.server.send(do="mom_relay", to=host, message=message)
+    def tell(self, to, **message):
+        self.server.send(do="mom_relay", to=to, message=message)
 
     # Scripts
 
@@ -392,24 +389,25 @@ class Mom:
         self.loop.after(5, lambda: job.state == "running" and kill_session(job.session, signal.SIGKILL))
 
     def measure(self, job):
-        """resources_used, from the processes of the session, or from the job's cgroup (facts 8.4)."""
-        cpu, memory = measure_session(job.session)
+        """resources_used, of the session's processes, or of the job's cgroup (facts 8.4)."""
+        self.use(job, *measure_session(job.session))
+
+    def use(self, job, cpu, memory):
         if self.cgroups:
             cpu, memory = self.cgroups.measure(job.id) or (cpu, memory)
-        cpu = max(cpu, parse_time(job.used.get("cput", "0")))
-        memory = max(memory // 1024, int(job.used.get("mem", "0kb")[:-2]))
+        cpu = max(cpu, parse_time(job.used["cput"]))
+        memory = max(memory // 1024, int(job.used["mem"][:-2]))
         job.used = {"cput": format_time(cpu), "vmem": "0kb", "walltime": format_time(time.time() - job.started), "mem": f"{memory}kb"}
 
     # First node: end
 
     def shell_ended(self, job):
         """facts 2: the shell's own code; 256+n if a signal ended it. The rest of the session gets TERM, and KILL at once."""
-        self.measure(job)
         status = 0  # of a mom that was killed meanwhile, and is not the parent (not on the page of facts: chosen)
         if job.is_child:
             _, status, usage = os.wait4(job.session, 0)
             status = os.waitstatus_to_exitcode(status)
-            job.used["cput"] = format_time(max(parse_time(job.used["cput"]), usage.ru_utime + usage.ru_stime))
+            self.use(job, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
         status = job.over or (status if status >= 0 else 256 - status)
         if kill_session(job.session, signal.SIGTERM):
             self.loop.after(0.01, lambda: (kill_session(job.session, signal.SIGKILL), self.finish(job, status)))  # facts 8.2
@@ -627,123 +625,6 @@ def remove(*paths):
             os.unlink(path)
         except FileNotFoundError:
             pass
-
-
-def may_run(path, owner, for_all=False):
-    """facts 1.4: else it is an error of permission, and the job is started again and again."""
-    mode = os.stat(path)
-    need = stat.S_IRUSR | stat.S_IXUSR | (stat.S_IROTH | stat.S_IXOTH if for_all else 0)
-    return stat.S_ISREG(mode.st_mode) and mode.st_uid == owner and mode.st_mode & need == need and not mode.st_mode & 0o022
-
-
-# Processes
-
-
-def user_groups(job):
-    return os.getgrouplist(job.user, job.gid)
-
-
-def fork(function, *words, keep=()):
-    """A child that does nothing but this. Of the mom's descriptors it has those of `keep`, and those that are to be inherited."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        for name in os.listdir("/proc/self/fd"):
-            fd = int(name)
-            if fd > 2 and fd not in keep and not (os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(fd)):
-                os.closerange(fd, fd + 1)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; PIPE is ignored in jobs (facts 8.5)
-        function(*words)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(127)
-
-
-def run_script(argv, environment, ids, folder, umask, fds, limit):
-    """A script in a session of its own, to its end: its exit code; 0 if a signal killed it (facts, finding 5); -1 if its time was
-    over, when all of its session is killed (facts 1.5)."""
-    pid = fork(become_script, argv, environment, ids, folder, umask, fds, keep=fds)
-    handle = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    is_over = not poll.poll(limit * 1000)
-    os.close(handle)
-    if is_over:
-        kill_session(pid, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return -1 if is_over else max(0, status)
-
-
-def become_script(argv, environment, ids, folder, umask, fds):
-    """`fds`: standard output and error: a descriptor, a path, or None for closed."""
-    uid, gid, groups = ids
-    os.setsid()
-    fds = [os.open(fd, os.O_WRONLY) if isinstance(fd, str) else fd for fd in fds]
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    for number, fd in enumerate(fds, 1):
-        if fd is None:
-            os.close(number)
-        else:
-            os.dup2(fd, number)
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-    os.umask(umask)
-    os.chdir(folder)
-    os.execve(argv[0], argv, environment)
-
-
-def processes(session):
-    """The fields of /proc/PID/stat behind the name, by pid, of all that live in a session."""
-    found = {}
-    for name in os.listdir("/proc") if session else ():
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
-                found[int(name)] = fields
-    return found
-
-
-def start_of(pid):
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(fields[19]) if fields[0] not in (b"Z", b"X") else None
-
-
-def kill_session(session, number):
-    """A signal to each of its processes; how many there were."""
-    found = processes(session)
-    for pid in found:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-    return len(found)
-
-
-def measure_session(session):
-    """Seconds of processor and bytes of memory."""
-    found = processes(session).values()
-    cpu = sum(int(fields[number]) for fields in found for number in (11, 12, 13, 14)) / os.sysconf("SC_CLK_TCK")
-    return cpu, sum(int(fields[21]) for fields in found) * os.sysconf("SC_PAGE_SIZE")
-
-
-def set_limits(resources):
-    """facts 8.4"""
-    rows = (("mem", resource.RLIMIT_DATA), ("mem", resource.RLIMIT_RSS), ("vmem", resource.RLIMIT_AS), ("file", resource.RLIMIT_FSIZE))
-    for name, limit in rows:
-        if name in resources:
-            size = parse_size(resources[name])
-            resource.setrlimit(limit, (size, size))
 
 
 def main():

@@ -70,17 +70,18 @@ def sisters_overlap():
 def what_sisters_are_given():
     """facts 1.1 to 1.3: no node file, an index, umask 0022, root; at the end no output at all, session and status 0"""
     fresh()
-    say = "echo $5 ${10} $PBS_NODENUM $PBS_MSHOST $PBS_NP ${PBS_NODEFILE-none} $PBS_RESOURCE_GRES $(umask) $(/usr/bin/id -u) " \
-          "$(readlink /proc/$$/fd/1 || echo closed) $(readlink /proc/$$/fd/2 || echo closed)"
-    for name in ("prologue.parallel", "epilogue.parallel"):
-        BED.hook(name, f"exec 3>{BED.folder}/{name}.$(uname -n)\n{say.replace('$5', '5') if name[0] == 'p' else say} >&3")
+    # Asked before the shell opens a pipe, which would take the number of a closed descriptor.
+    look = "for fd in 1 2; do [ -e /proc/$$/fd/$fd ] && text=\"$text open\" || text=\"$text closed\"; done"
+    say = "$PBS_NODENUM $PBS_MSHOST $PBS_NP ${PBS_NODEFILE-none} $PBS_RESOURCE_GRES $(umask) $(/usr/bin/id -u)$text"
+    for name, words in (("prologue.parallel", "$#"), ("epilogue.parallel", "$5 ${10} $#")):
+        BED.hook(name, f"{look}\nexec 3>{BED.folder}/{name}.$(uname -n)\necho {words} {say} >&3")
     equal(BED.finish("exit 3", *THREE, "-l", "gres=vtorque:X")[0], 3)
     for number, node in ((1, "node2"), (2, "node3")):
         rest = f"{number} node1 6 none vtorque:X 0022 0"
         with open(f"{BED.folder}/prologue.parallel.{node}", encoding="utf-8") as file:
-            equal(file.read(), f"5 {rest} /dev/null /dev/null\n")
+            equal(file.read(), f"8 {rest} open open\n")
         with open(f"{BED.folder}/epilogue.parallel.{node}", encoding="utf-8") as file:
-            equal(file.read(), f"0 0 {rest} closed closed\n")
+            equal(file.read(), f"0 0 11 {rest} closed closed\n")
 
 
 def node_file():

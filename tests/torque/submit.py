@@ -212,9 +212,10 @@ def arrays():
 
 def dependencies():
     """docs: -W depend"""
-    first = BED.qsub("sleep 0.2; exit 1")
+    first = BED.qsub("exit 1", "-h")
     later = {kind: BED.qsub(f"echo {kind}", "-W", f"depend={kind}:{first}") for kind in ("afterany", "afternotok", "afterok")}
     equal(BED.job(later["afterany"]).get("job_state"), "H")
+    BED.run("qrls", first)
     for kind in ("afterany", "afternotok"):
         equal(BED.output(BED.wait(later[kind])), f"{kind}\n")
     wait_for(lambda: BED.job(later["afterok"]).get("job_state", "C") == "C", "the end of a job that can never run")
