@@ -55,6 +55,13 @@ static bool note_exclusive(Reader *reader, const char *value, GError **error)
     return reader->qsub->is_exclusive = true;
 }
 
+/* An error about a word of the user's, whatever that is made of. Always returns false. */
+static bool refuse_word(const Reader *reader, const char *word, const char *why, GError **error)
+{
+    g_autofree char *shown = g_strescape(word, NULL);
+    return vt_error_set(error, VT_ERROR_USER, "%s: option '%.64s' %s", reader->origin, shown, why);
+}
+
 /* A shell would run lines with a prefix that is no comment. */
 static bool note_prefix(Reader *reader, const char *value, GError **error)
 {
@@ -247,10 +254,10 @@ static bool take_value(Reader *reader, const Row *row, const char *word, const c
         if (!joined)
             keep(reader, value);
         if (!joined && at > word + 1 && reader->is_line)
-            return vt_error_set(error, VT_ERROR_USER,
-                                "%s: option '%s': write '-%c' as a word of its own, or qsub takes "
-                                "its value for the script",
-                                reader->origin, word, row->letter);
+            return refuse_word(reader, word,
+                               "must be cut before its last letter: qsub would take its value for "
+                               "the script",
+                               error);
         if (joined && row->letter == 'C')
             return vt_error_set(error, VT_ERROR_USER,
                                 "%s: option '-C': write its value as a word of its own, or qsub "
@@ -265,11 +272,8 @@ static bool read_letters(Reader *reader, const char *word, GError **error)
 {
     for (const char *at = word + 1; *at; at++) {
         const Row *row = find_row(*at);
-        if (!row) {
-            g_autofree char *shown = g_strescape(word, NULL);
-            return vt_error_set(error, VT_ERROR_USER, "%s: unknown option in '%.64s'",
-                                reader->origin, shown);
-        }
+        if (!row)
+            return refuse_word(reader, word, "is unknown", error);
         if (row->has_value)
             return take_value(reader, row, word, at, error);
         if (!take_option(reader, row, NULL, error))
@@ -305,13 +309,11 @@ static bool read_long(Reader *reader, const char *word, GError **error)
                  {"--dry-run", &qsub->is_dry_run},
                  {"--about", &qsub->is_about}};
     if (!reader->is_line)
-        return vt_error_set(error, VT_ERROR_USER, "%s: option '%s' is for the command line alone",
-                            reader->origin, word);
+        return refuse_word(reader, word, "is for the command line alone", error);
     for (gsize i = 0; i < G_N_ELEMENTS(flags); i++)
         if (strcmp(word, flags[i].name) == 0)
             return *flags[i].flag = true;
-    return vt_error_set(error, VT_ERROR_USER, "%s: option '%s' is for local jobs alone, or unknown",
-                        reader->origin, word);
+    return refuse_word(reader, word, "is for local jobs alone, or unknown", error);
 }
 
 /* In a directive qsub passes over it. */

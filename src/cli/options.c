@@ -455,10 +455,13 @@ void vt_options_free(VtOptions *options)
 char *vt_options_help(void)
 {
     g_autoptr(GString) text =
-        g_string_new("usage: vsub --local [OPTION...] [SCRIPT]\n"
-                     "Runs a job script in a virtual machine. Without SCRIPT, or for -, it is read "
-                     "from standard input.\n"
-                     "Options may also stand in the script, on lines that begin with #PBS.\n\n");
+        g_string_new("usage: vsub [--local] [OPTION...] [SCRIPT]\n"
+                     "Runs a job script in a virtual machine, or with --local on this machine. "
+                     "Without SCRIPT, or for -, it is\n"
+                     "read from standard input. Options may also stand in the script, on lines "
+                     "that begin with #PBS. Without\n"
+                     "--local all options of qsub are taken (vsub(1)); those below are for "
+                     "both.\n\n");
     for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
         if (!table[i].apply)
             continue;
@@ -466,8 +469,10 @@ char *vt_options_help(void)
             g_strdup_printf("%s %s", table[i].name, table[i].argument ? table[i].argument : "");
         g_string_append_printf(text, "  %-26s %s\n", left, table[i].text);
     }
-    g_string_append(text, "\nExit status: that of the script; 128+N if signal N ended it; "
-                          "2 for a mistake in options, script lines or settings;\n"
-                          "125 if vTorque could not run the job (--report tells them apart).\n");
+    g_string_append(
+        text,
+        "\nExit status: that of qsub; with --local that of the script; 128+N if signal N ended it; "
+        "2 for a mistake in options, script lines or settings;\n"
+        "125 if vTorque could not run the job (--report tells them apart).\n");
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
