@@ -17,7 +17,7 @@
 #define NOW_PATIENCE_S 2       /* for the engine to obey an order to end at once */
 #define BACKGROUND_STEP_MS 250 /* from one look to the next whether we are in the foreground */
 
-#define REPEAT_US 250000 /* within which a batch system's signal is the same one */
+#define REPEAT_US 100000 /* within which a batch system's signal is the same one */
 
 /* One of our outputs. */
 typedef struct {

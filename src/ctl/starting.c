@@ -43,8 +43,8 @@ int ctl_starting_lock(const char *id)
 
 void ctl_starting_unlock(const char *id, int lock)
 {
-    ctl_autofd fd = lock;
     ctl_autofd folder = open_folder();
     if (folder >= 0)
         unlinkat(folder, id, 0);
+    close(lock);
 }

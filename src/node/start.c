@@ -85,9 +85,23 @@ static bool check_host(Start *start, GError **error)
     return vt_decision_check_host(&start->decision, &start->given, error);
 }
 
+/* vsub has asked for what the host keeps besides what the guest needs (batch/torque.h). */
+static VtLocalRequest granted_of(const Start *start)
+{
+    guint64 cores = vt_settings_get_number(start->settings, VT_SETTING_HOST_OS_CORE_COUNT);
+    guint64 memory_mib = vt_settings_get_number(start->settings, VT_SETTING_HOST_OS_RAM_MB);
+    const VtOrder *order = &start->order;
+    return (VtLocalRequest){
+        .ppn = order->cores > cores ? order->cores - (guint)cores : 1,
+        .memory_mib = order->memory_mib == 0           ? 0
+                      : order->memory_mib > memory_mib ? order->memory_mib - memory_mib
+                                                       : 1,
+    };
+}
+
 static bool resolve(Start *start, GError **error)
 {
-    const VtLocalRequest granted = {start->order.cores, start->order.memory_mib};
+    const VtLocalRequest granted = granted_of(start);
     VtDecision *decision = &start->decision;
     guint longest = (guint)vt_settings_get_number(start->settings, VT_SETTING_PROLOGUE_TIMEOUT);
     VtHost host;
@@ -97,6 +111,10 @@ static bool resolve(Start *start, GError **error)
     if (!vt_decision_resolve(decision, &start->given, error))
         return false;
     decision->job->boot_timeout_s = MIN(decision->job->boot_timeout_s, longest);
+    if (decision->job->image == VT_IMAGE_HOST &&
+        !vt_settings_get_number(start->settings, VT_SETTING_HOST_IMAGE))
+        return vt_error_set(error, VT_ERROR_USER,
+                            "img=host is not allowed here: the site's HOST_IMAGE is false");
     return true;
 }
 
