@@ -431,7 +431,7 @@ def second_run():
 ASK = r"""
 import socket, struct, sys
 s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])
-data = bytes.fromhex(sys.argv[2])
+data = sys.stdin.buffer.read()
 try:
     s.sendall(data); answer = b""
     while len(answer) < 8 or len(answer) < 8 + struct.unpack("<I", answer[:4])[0]:
@@ -452,7 +452,7 @@ def ask_as(user, kind, aux, text, path=USER_SOCKET, payload=None):
 
 
 def ask_bytes(user, data, path=USER_SOCKET):
-    done = subprocess.run([*user.prefix(), sys.executable, "-c", ASK, path, data.hex()], capture_output=True, check=False, timeout=lib.DEADLINE)
+    done = subprocess.run([*user.prefix(), sys.executable, "-c", ASK, path], input=data, capture_output=True, check=False, timeout=lib.DEADLINE)
     if done.returncode:
         return done.stderr.decode().strip().splitlines()[-1], b""
     return (done.stdout[4], done.stdout[8:]) if len(done.stdout) >= 8 else (CLOSED, b"")
@@ -480,7 +480,7 @@ def thousand():
 import socket
 held = []
 for _ in range(1000):
-    s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect({USER_SOCKET!r}); held.append(s)
+    s = socket.socket(socket.AF_UNIX); s.connect({USER_SOCKET!r}); held.append(s)
 open_ones = 0
 for s in held:
     s.settimeout(0.002)
