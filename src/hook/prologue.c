@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ctl/auto.h"
@@ -15,6 +16,7 @@
 #define RESERVE_S                                                                                  \
     20 /* Torque kills a prologue 10 s before its limit; the rest is for our own end */
 #define CONNECT_MS 10000
+#define RETRY_MS 100
 
 /* Both as one: no frame of an engine is longer. */
 static uint8_t payload[WIRE_PAYLOAD_MAX];
@@ -27,17 +29,20 @@ static const char *read_reason(const WireHeader *header)
     return reader.ok && reason[0] ? reason : "the job's engine gave no reason";
 }
 
+/* A door that closed without a word: the daemon was killed before it looked at us. */
+static const char closed[] = "vTorque's daemon closed the connection";
+
 /* Returns NULL once the guest is ready, or why it will not be. */
 static const char *wait_for_guest(int door, long long deadline_ms)
 {
-    for (;;) {
+    for (bool is_first = true;; is_first = false) {
         WireHeader header;
         long long left = deadline_ms - hook_now_ms();
         int err = left > 0 ? ctl_door_receive(door, &header, payload, (int)left) : -ETIMEDOUT;
         if (err == -ETIMEDOUT)
             return "the guest was not ready within the batch system's time for prologues";
         if (err < 0)
-            return "the job's engine was killed";
+            return is_first ? closed : "the job's engine was killed";
         if (header.type == CTL_OUTCOME)
             return read_reason(&header);
         if (header.type == CTL_PHASE && header.aux == CTL_PHASE_READY)
@@ -51,12 +56,19 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
     const char *problem = hook_format_order(hook, order, sizeof order);
     if (problem)
         return problem;
-    ctl_autofd door = ctl_door_connect(CTL_DOOR_HOOK, CONNECT_MS);
-    if (door < 0)
-        return "vTorque's daemon does not run on this node";
-    if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) < 0)
-        return "vTorque's daemon takes no orders";
-    return wait_for_guest(door, deadline_ms);
+    /* A start that is asked for twice ends what the first has come to. */
+    long long patience_ms = hook_now_ms() + CONNECT_MS;
+    do {
+        ctl_autofd door = ctl_door_connect(CTL_DOOR_HOOK, CONNECT_MS);
+        if (door < 0)
+            return "vTorque's daemon does not run on this node";
+        problem = closed;
+        if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) == 0)
+            problem = wait_for_guest(door, deadline_ms);
+        if (problem == closed)
+            nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    } while (problem == closed && hook_now_ms() < patience_ms);
+    return problem;
 }
 
 int hook_prologue(const Hook *hook)

@@ -31,6 +31,7 @@
 
 #define ENVELOPE_MAX (2 * CTL_SCRIPT_MAX)
 #define CONNECT_MS 10000 /* a daemon that is being restarted */
+#define RETRY_US 200000
 #define ANSWER_MS 20000
 
 typedef struct {
@@ -91,16 +92,18 @@ static bool take_job(Run *run, const char *text, GError **error)
     return true;
 }
 
-/* Reads frames until the engine has said what the guest is, or why there is none. */
-static bool wait_for_job(Run *run, int door, GError **error)
+/* Reads what the engine says of the guest, or why there is none. `is_closed` is set where nobody said
+ * anything: the daemon was full, or killed before it looked at us. */
+static bool wait_for_job(Run *run, int door, bool *is_closed, GError **error)
 {
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX + 1);
     WireHeader header;
     char text[WIRE_STRING_MAX + 1];
     int err = ctl_door_receive(door, &header, payload, ANSWER_MS);
     WireReader reader = wire_reader(payload, err < 0 ? 0 : header.length);
-    if (err == -ECONNRESET)
-        return vt_error_set(error, VT_ERROR_HOST, "the job's virtual machine is gone");
+    *is_closed = err == -ECONNRESET;
+    if (*is_closed)
+        return vt_error_set(error, VT_ERROR_HOST, "vTorque's daemon closed the connection");
     if (err < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -err, "the job's engine does not answer");
     wire_get_string(&reader, text, sizeof text);
@@ -109,25 +112,35 @@ static bool wait_for_job(Run *run, int door, GError **error)
     return take_job(run, header.type == CTL_JOB ? text : "", error);
 }
 
-static int find_engine(Run *run, GError **error)
+static int ask_daemon(Run *run, const char *id, bool *is_closed, GError **error)
 {
-    const char *id = g_getenv("PBS_JOBID");
-    if (!id || !vt_job_id_is_valid(id)) {
-        vt_error_set(error, VT_ERROR_BATCH, "there is no PBS_JOBID: is this a batch job?");
-        return -1;
-    }
     vt_autofd door = ctl_door_connect(CTL_DOOR_USER, CONNECT_MS);
     if (door < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, -door,
                            "cannot reach vTorque's daemon on this node");
         return -1;
     }
-    int err = ctl_door_send_text(door, CTL_DOOR_RUN, 0, id);
-    if (err < 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, -err, "vTorque's daemon takes no connection");
+    /* Where it fails, the connection's end is what is read next. */
+    ctl_door_send_text(door, CTL_DOOR_RUN, 0, id);
+    return wait_for_job(run, door, is_closed, error) ? vt_fd_steal(&door) : -1;
+}
+
+static int find_engine(Run *run, GError **error)
+{
+    const char *id = g_getenv("PBS_JOBID");
+    gint64 deadline_us = g_get_monotonic_time() + CONNECT_MS * G_GINT64_CONSTANT(1000);
+    if (!id || !vt_job_id_is_valid(id)) {
+        vt_error_set(error, VT_ERROR_BATCH, "there is no PBS_JOBID: is this a batch job?");
         return -1;
     }
-    return wait_for_job(run, door, error) ? vt_fd_steal(&door) : -1;
+    for (;;) {
+        bool is_closed = false;
+        g_clear_error(error);
+        int door = ask_daemon(run, id, &is_closed, error);
+        if (!is_closed || g_get_monotonic_time() >= deadline_us)
+            return door;
+        g_usleep(RETRY_US);
+    }
 }
 
 /* As the job has it, less what the guest's shell has for itself, and true for the guest. */

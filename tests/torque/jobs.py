@@ -160,6 +160,47 @@ def statuses():
     equal([finish(f"{line}\n")[0] for line in ("true", "exit 255", "kill -KILL $$")], [0, 255, 137])
 
 
+def from_stdin():
+    """a script on vsub's standard input: named STDIN, as qsub has it"""
+    done = BED.run(f"{VT.site.bin}/vsub", "-vm", TINY, input="echo $PBS_JOBNAME\nexit 2\n")
+    equal((done.status, done.err), (0, b""))
+    equal(result(done.out.decode().strip()), (2, "STDIN\n", ""))
+
+
+def directives():
+    """-vm and -S on #PBS lines; words of the job after -F"""
+    script = "#!/bin/sh\n#PBS -N named -vm img=tiny,ram=128M\n#PBS -vm vcpus=1\n#PBS -S /bin/sh\necho $PBS_JOBNAME $0 $#\n"
+    done = BED.run(f"{VT.site.bin}/vsub", "-F", "a b", BED.script(script))
+    equal((done.status, done.err), (0, b""))
+    equal(result(done.out.decode().strip()), (0, "named /run/vtorque/script 2\n", ""))
+
+
+def array():
+    """an array: a guest for each job, its own index, id and files"""
+    number, _, server = submit("echo $PBS_ARRAYID $PBS_JOBID\n", "-t", "0-1").partition("[].")
+    for index in range(2):
+        job_id = f"{number}[{index}].{server}"
+        equal(result(job_id)[:2], (0, f"{index} {job_id}\n"))
+
+
+def depends():
+    """-W depend=afterok: the second runs after the first"""
+    first = submit(f"sleep 1; echo first >> {BED.folder}/order\n", "-d", BED.folder)
+    second = submit(f"echo second >> {BED.folder}/order\n", "-d", BED.folder, "-W", f"depend=afterok:{first}")
+    equal((result(first)[0], result(second)[0]), (0, 0))
+    with open(f"{BED.folder}/order", encoding="utf-8") as file:
+        equal(file.read(), "first\nsecond\n")
+
+
+def large():
+    """a script of 200,000 bytes, which this qsub would cut: whole, and its file is gone"""
+    script = "".join(f": {n:0100}\n" for n in range(2000)) + "wc -c < $0; exit 6\n"
+    job_id = submit(script)
+    assert os.listdir(f"{BED.user.home}/.vtorque/scripts"), "no file"
+    equal(result(job_id), (6, f"{len(script)}\n", ""))
+    equal(os.listdir(f"{BED.user.home}/.vtorque/scripts"), [])
+
+
 def two_users():
     """jobs of two users at once: each its own files and nobody else's"""
     with TemporaryUser() as other:
@@ -474,6 +515,19 @@ def root_door():
     assert "PermissionError" in str(kind), kind
 
 
+def crowded():
+    """the owner's eight connections are taken, by some that say nothing: the job's own comes when they are over"""
+    script = f"import socket; s = [socket.socket(socket.AF_UNIX) for _ in range(8)]; [each.connect({USER_SOCKET!r}) for each in s]; print(flush=True); input()"
+    holder = subprocess.Popen([*BED.user.prefix(), sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        job_id = submit("echo ran\n")
+        holder.stdout.readline()
+        BED.wait(job_id)
+    finally:
+        holder.communicate(b"\n")
+    equal(result(job_id)[:2], (0, "ran\n"))
+
+
 def thousand():
     """1,000 connections that say nothing: the others are served meanwhile, a user has eight at most"""
     script = f"""
@@ -498,14 +552,14 @@ input()
 
 
 TESTS = (
-    tiny, host, statuses, two_users, bare_metal,
+    tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
     deleted_running, deleted_in_prologue, walltime, signals, requeued, mom_restarted,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
     site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
     *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
-    of_another, second_run, garbage, root_door, thousand,
+    of_another, second_run, garbage, root_door, crowded, thousand,
 )
 
 if __name__ == "__main__":
