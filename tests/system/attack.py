@@ -690,7 +690,7 @@ def tell_keeper(place, text):
         for number, fd in enumerate([os.dup(fd) for fd in [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in given]], 3):
             os.dup2(fd, number, inheritable=True)
 
-    words = [f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged", "0", "0", ""]
+    words = [f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged", str(place.owner.uid), "0", "0", ""]
     keeper = subprocess.Popen(words, preexec_fn=place_descriptors, close_fds=False, env={})
     theirs.close()
     for fd in (memory, engine, null, *given):
@@ -911,7 +911,7 @@ def many_groups(place):
     with Served(place.site, place.owner, f"id -G | wc -w; cat {folder}/file0; cat 2>&1 {folder}/file-1 | grep -c denied", groups=groups) as job:
         result = job.finish(5 * DEADLINE)
     equal((result.status, result.out.split()), (0, [b"301", b"theirs", b"1"]), result)
-    equal(result.err.decode().split(": ")[:2], ["vsub", "note"])
+    equal(result.err.decode().split(": ")[:2], ["serve", "note"])
     in_text(b" of your 301 groups have no place", result.err)
 
 

@@ -377,7 +377,7 @@ def document(site, owner, **changes):
         "home": owner.home, "shell": "/bin/sh", "image": "tiny", "image_name": "", "image_dir": "", "init": "agent",
         "fs_type": "sharedfs", "scratch_dir": "", "scratch_mib": 0, "accel": "tcg", "locks": "local", "file_server": "qemu",
         "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
-        "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, **changes}
+        "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, "run_wait_s": 0, "node_file": "", **changes}
     return json.dumps(fields)
 
 

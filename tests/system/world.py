@@ -778,8 +778,8 @@ def small_files():
 # Scripts
 
 
-def refused(text, message):
-    path = new_script("refused", text)
+def refused(name, text, message):
+    path = new_script(name, text)
     inventory = Inventory(SITE)
     result = in_guest(path)
     equal((result.status, result.out, result.err), (2, b"", f"vsub: {message}\n".encode()))
@@ -789,7 +789,7 @@ def refused(text, message):
 def nul_in_script():
     """a script with a NUL byte is refused, by file and by standard input"""
     text = "#!/bin/bash\necho one\0two\n"
-    refused(text, f"script '{SITE.work}/refused' is no text: byte 21 of it is NUL")
+    refused("refused-nul", text, f"script '{SITE.work}/refused-nul' is no text: byte 21 of it is NUL")
     equal(in_guest(input=text), (2, b"", b"vsub: script on standard input is no text: byte 21 of it is NUL\n"))
 
 
@@ -797,8 +797,8 @@ def program_as_script():
     """a compiled program as script is refused; a shell refuses it too"""
     with open("/bin/true", "rb") as file:
         data = file.read()
-    refused(data, f"script '{SITE.work}/refused' is no text: byte {data.index(0) + 1} of it is NUL")
-    status, _, err = on_host(f"{SITE.work}/refused", home=f"{SITE.work}/home")
+    refused("refused-program", data, f"script '{SITE.work}/refused-program' is no text: byte {data.index(0) + 1} of it is NUL")
+    status, _, err = on_host(f"{SITE.work}/refused-program", home=f"{SITE.work}/home")
     equal((status, b"cannot execute binary file" in err), (126, True))
 
 
