@@ -38,7 +38,7 @@ class Node:
         """The pid of its pbs_mom, or 0."""
         try:
             with open(f"{self.home}/mom_priv/mom.lock", encoding="ascii") as file:
-                pid = int(file.read() or 0)
+                pid = int(file.read().strip("\n\0 ") or 0)  # a real one ends in a NUL
         except FileNotFoundError:
             return 0
         process = lib.read_process(pid)
