@@ -191,8 +191,9 @@ void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
 {
     const char *message =
         reason == CTL_REASON_WALLTIME ? "the walltime is over" : "the job was ended";
+    /* Nobody will come for the script any more. */
+    g_clear_handle_id(&engine->run_timer, g_source_remove);
     if (engine->state == VT_STATE_DONE) {
-        g_clear_handle_id(&engine->run_timer, g_source_remove);
         if (!engine->client)
             vt_life_check_done(engine);
         return;
