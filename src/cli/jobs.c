@@ -8,14 +8,13 @@
 #include "cli/jobs.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "ctl/control.h"
+#include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
 
@@ -142,37 +141,15 @@ static int connect_engine(const VtLiveJob *job, GError **error)
     return vt_fd_steal(&fd);
 }
 
-/* Reads exactly `size` bytes before `deadline_us`. */
-static bool read_by(int fd, void *data, gsize size, gint64 deadline_us)
-{
-    guint8 *at = data;
-    while (size > 0) {
-        gint64 left_ms = (deadline_us - g_get_monotonic_time()) / 1000;
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
-        int n = left_ms > 0 ? poll(&ready, 1, (int)left_ms) : 0;
-        if (n < 0 && errno == EINTR)
-            continue;
-        ssize_t got = n > 0 ? read(fd, at, size) : -1;
-        if (got <= 0)
-            return false;
-        at += got;
-        size -= (gsize)got;
-    }
-    return true;
-}
-
 static char *ask_on(int fd, guint8 request, guint8 aux, int timeout_ms)
 {
-    guint8 bytes[WIRE_HEADER_SIZE];
-    WireHeader header = {.type = request, .aux = aux};
-    gint64 deadline_us = g_get_monotonic_time() + timeout_ms * G_GINT64_CONSTANT(1000);
-    wire_header_format(&header, bytes);
-    if (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) != sizeof bytes ||
-        !read_by(fd, bytes, sizeof bytes, deadline_us) || wire_header_parse(bytes, &header) < 0 ||
-        header.type != CTL_ANSWER)
+    WireHeader header;
+    g_autofree char *text = g_malloc(WIRE_PAYLOAD_MAX + 1);
+    if (ctl_door_send(fd, request, aux, NULL, 0, NULL, 0) < 0 ||
+        ctl_door_receive(fd, &header, text, timeout_ms) < 0 || header.type != CTL_ANSWER)
         return NULL;
-    g_autofree char *text = g_malloc0(header.length + 1);
-    return read_by(fd, text, header.length, deadline_us) ? g_steal_pointer(&text) : NULL;
+    text[header.length] = '\0';
+    return g_steal_pointer(&text);
 }
 
 char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_ms, GError **error)

@@ -16,7 +16,7 @@
 
 #define RETRY_MS 50 /* between tries where no daemon listens: one that is restarted takes as long */
 
-static long long now_ms(void)
+long long ctl_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -40,11 +40,11 @@ static int connect_once(const char *path)
 
 int ctl_door_connect(const char *path, int patience_ms)
 {
-    long long deadline = now_ms() + patience_ms;
+    long long deadline = ctl_now_ms() + patience_ms;
     for (;;) {
         int fd = connect_once(path);
         bool is_away = fd == -ENOENT || fd == -ECONNREFUSED || fd == -EAGAIN;
-        if (!is_away || now_ms() >= deadline)
+        if (!is_away || ctl_now_ms() >= deadline)
             return fd;
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     }
@@ -112,7 +112,7 @@ static int read_by(int fd, void *data, size_t size, long long deadline)
     uint8_t *at = data;
     while (size > 0) {
         struct pollfd ready = {.fd = fd, .events = POLLIN};
-        long long left = deadline - now_ms();
+        long long left = deadline - ctl_now_ms();
         int n = left > 0 ? poll(&ready, 1, (int)left) : 0;
         if (n < 0 && errno == EINTR)
             continue;
@@ -132,7 +132,7 @@ static int read_by(int fd, void *data, size_t size, long long deadline)
 int ctl_door_receive(int fd, WireHeader *header, void *payload, int timeout_ms)
 {
     uint8_t bytes[WIRE_HEADER_SIZE];
-    long long deadline = now_ms() + timeout_ms;
+    long long deadline = ctl_now_ms() + timeout_ms;
     int err = read_by(fd, bytes, sizeof bytes, deadline);
     if (err == 0)
         err = wire_header_parse(bytes, header);

@@ -31,6 +31,9 @@ typedef enum {
     CTL_DOOR_CONTROL = 195,
 } CtlDoorType;
 
+/* CLOCK_MONOTONIC in milliseconds. */
+long long ctl_now_ms(void);
+
 /* Connects to the socket `path`, trying again for `patience_ms` where nobody listens. Returns a
  * blocking descriptor or -errno. */
 int ctl_door_connect(const char *path, int patience_ms);

@@ -65,6 +65,13 @@ int ctl_root_open(const char *path, bool make)
     return ctl_fd_steal(&fd);
 }
 
+int ctl_root_find(void)
+{
+    char path[PATH_MAX];
+    int err = ctl_root_path(path, sizeof path);
+    return err < 0 ? err : ctl_root_open(path, false);
+}
+
 int ctl_folder_open(int root, int slot)
 {
     char name[16];

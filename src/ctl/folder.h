@@ -43,6 +43,9 @@ int ctl_root_path(char *path, size_t size);
  * one is -ENOENT. */
 int ctl_root_open(const char *path, bool make);
 
+/* The same of ctl_root_path(), which must be there. */
+int ctl_root_find(void);
+
 /* Takes the first free slot from `root`: makes its folder, takes its lock, empties what a killed
  * keeper left (waiting for that one's engine to die). Returns 0, -EBUSY if all slots are taken, or
  * another -errno. */

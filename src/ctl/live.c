@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "ctl/auto.h"
+#include "ctl/door.h"
 #include "ctl/folder.h"
 
 #define ANSWER_MS 2000 /* for an engine to take an order */
@@ -101,11 +102,8 @@ static bool wait_for(int fd, int timeout_ms)
 /* True if the engine has taken the order. */
 static bool ask(int root, int slot, CtlEnd how)
 {
-    uint8_t frame[WIRE_HEADER_SIZE];
-    const WireHeader header = {.type = CTL_END, .aux = (uint8_t)how};
     ctl_autofd fd = ctl_live_connect(root, slot);
-    wire_header_format(&header, frame);
-    return fd >= 0 && send(fd, frame, sizeof frame, MSG_NOSIGNAL) == sizeof frame &&
+    return fd >= 0 && ctl_door_send(fd, CTL_END, (uint8_t)how, NULL, 0, NULL, 0) == 0 &&
            wait_for(fd, ANSWER_MS);
 }
 

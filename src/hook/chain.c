@@ -10,8 +10,7 @@
 
 #define NOT_EXECUTED 126
 
-/* Returns only where there is none, or it cannot be executed. */
-static int become_site(const Hook *hook)
+int hook_chain(const Hook *hook)
 {
     char *first = hook->argv[0];
     hook->argv[0] = (char *)hook->site;
@@ -23,11 +22,6 @@ static int become_site(const Hook *hook)
     return NOT_EXECUTED;
 }
 
-int hook_chain(const Hook *hook)
-{
-    return become_site(hook);
-}
-
 int hook_run_site(const Hook *hook)
 {
     int status;
@@ -37,7 +31,7 @@ int hook_run_site(const Hook *hook)
     if (pid < 0)
         return 1;
     if (pid == 0)
-        _exit(become_site(hook));
+        _exit(hook_chain(hook));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return 1;

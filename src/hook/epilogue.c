@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hook/epilogue.c - the end of the job's virtual machine, then the site's own script. */
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,14 +24,13 @@ static void on_alarm(int number)
 /* A hook's time is half of the batch system's limit at most; an engine ends by itself before. */
 static void end_job(const char *id)
 {
-    char path[PATH_MAX];
     CtlLive live;
     const struct sigaction interrupt = {.sa_handler = on_alarm}; /* no SA_RESTART */
     sigaction(SIGALRM, &interrupt, NULL);
     alarm(STARTING_S);
     int lock = ctl_starting_lock(id);
     alarm(0);
-    ctl_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    ctl_autofd root = ctl_root_find();
     if (root >= 0 && ctl_live_find(root, id, &live) == 0 &&
         ctl_live_end(root, &live, CTL_END_TERM, hook_limit_s() * 1000 / 2) < 0)
         fprintf(stderr, "vTorque: the job's virtual machine does not end\n");

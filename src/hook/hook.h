@@ -23,7 +23,7 @@ typedef struct {
 
 /* chain.c: the site's own scripts. */
 
-/* Becomes the site's script; without one, returns 0. */
+/* Becomes the site's script. Returns 0 where there is none, 126 where it cannot be executed. */
 int hook_chain(const Hook *hook);
 /* Runs the site's script and waits for it. Returns its exit status; 1 if a signal ended it; 0 without
  * one. */
@@ -46,8 +46,6 @@ const char *hook_resources(const Hook *hook);
 int hook_limit_s(void);
 /* Writes the order of START (doc/contracts/ctl.md) into `text`. Returns NULL, or what is wrong. */
 const char *hook_format_order(const Hook *hook, char *text, unsigned size);
-
-long long hook_now_ms(void);
 
 /* report.c: tells the user why there is no job: on stderr, and in NAME.eNUMBER in the submit
  * directory, with the rights of the owner of the job's script. */

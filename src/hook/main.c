@@ -2,8 +2,8 @@
 /* hook/main.c - which hook this is, and whether the job is one of ours. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "ctl/door.h"
 #include "hook/hook.h"
 
 typedef struct {
@@ -19,13 +19,6 @@ static const Verb verbs[] = {
     {"epilogue.parallel", NULL},
     {"epilogue.precancel", hook_precancel},
 };
-
-long long hook_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
 
 static const Verb *find_verb(const char *name)
 {
@@ -52,7 +45,7 @@ int main(int argc, char **argv)
     }
     hook.argv = argv;
     hook.argc = argc;
-    hook.started_ms = hook_now_ms();
+    hook.started_ms = ctl_now_ms();
     snprintf(hook.site, sizeof hook.site, "%s.orig", argv[0]);
     hook_find_request(&hook);
     if (hook.request[0] == '\0' || !verb->with_request || argc < 2)

@@ -18,7 +18,6 @@
 #define CONNECT_MS 10000
 #define RETRY_MS 100
 
-/* Both as one: no frame of an engine is longer. */
 static uint8_t payload[WIRE_PAYLOAD_MAX];
 static char reason[WIRE_STRING_MAX + 1];
 
@@ -37,7 +36,7 @@ static const char *wait_for_guest(int door, long long deadline_ms)
 {
     for (bool is_first = true;; is_first = false) {
         WireHeader header;
-        long long left = deadline_ms - hook_now_ms();
+        long long left = deadline_ms - ctl_now_ms();
         int err = left > 0 ? ctl_door_receive(door, &header, payload, (int)left) : -ETIMEDOUT;
         if (err == -ETIMEDOUT)
             return "the guest was not ready within the batch system's time for prologues";
@@ -57,7 +56,7 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
     if (problem)
         return problem;
     /* A start that is asked for twice ends what the first has come to. */
-    long long patience_ms = hook_now_ms() + CONNECT_MS;
+    long long patience_ms = ctl_now_ms() + CONNECT_MS;
     do {
         ctl_autofd door = ctl_door_connect(CTL_DOOR_HOOK, CONNECT_MS);
         if (door < 0)
@@ -67,7 +66,7 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
             problem = wait_for_guest(door, deadline_ms);
         if (problem == closed)
             nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
-    } while (problem == closed && hook_now_ms() < patience_ms);
+    } while (problem == closed && ctl_now_ms() < patience_ms);
     return problem;
 }
 
@@ -81,8 +80,8 @@ int hook_prologue(const Hook *hook)
     /* Sockets of the batch system, which it leaves open in every hook. */
     syscall(SYS_close_range, 3, ~0u, 0);
     long long deadline_ms = hook->started_ms + limit_s * 1000;
-    if (deadline_ms < hook_now_ms() + 1000)
-        deadline_ms = hook_now_ms() + 1000;
+    if (deadline_ms < ctl_now_ms() + 1000)
+        deadline_ms = ctl_now_ms() + 1000;
     const char *problem = start_guest(hook, deadline_ms);
     if (!problem)
         return 0;

@@ -166,8 +166,7 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
 
 static void sweep(void)
 {
-    char path[PATH_MAX];
-    vt_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    vt_autofd root = ctl_root_find();
     if (root >= 0)
         ctl_root_sweep(root);
 }

@@ -159,8 +159,7 @@ static bool decide(Start *start, GError **error)
 static bool end_former(const char *id, GError **error)
 {
     CtlLive live;
-    char path[PATH_MAX];
-    vt_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    vt_autofd root = ctl_root_find();
     if (root < 0 || ctl_live_find(root, id, &live) < 0)
         return true;
     int err = ctl_live_end(root, &live, CTL_END_NOW, 0);

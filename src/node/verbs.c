@@ -2,8 +2,6 @@
 /* node/verbs.c - one connection to the daemon, from its first frame to its end. */
 #include "node/verbs.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -17,13 +15,6 @@
 #define START_S 120 /* a user database that hangs, and the end of an earlier run */
 #define VERB_S 15
 #define ANSWER_MS 2000
-
-static int open_jobs(void)
-{
-    char path[PATH_MAX];
-    int err = ctl_root_path(path, sizeof path);
-    return err < 0 ? err : ctl_root_open(path, false);
-}
 
 /* The job that a frame names, if it lives here and the peer may speak for it. */
 static bool find_job(const VtVisitor *visitor, int root, const WireHeader *header,
@@ -96,7 +87,7 @@ int vt_visitor_serve(const VtVisitor *visitor)
                             visitor->settings_file);
     }
     CtlLive found;
-    vt_autofd root = open_jobs();
+    vt_autofd root = ctl_root_find();
     const CtlLive *live = find_job(visitor, root, &header, payload, &found) ? &found : NULL;
     switch (header.type) {
     case CTL_DOOR_RUN:

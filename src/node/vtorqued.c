@@ -173,11 +173,10 @@ static void answer_door(Daemon *daemon, bool is_hook)
 /* In a child: an engine may take its time to die. */
 static void sweep(Daemon *daemon)
 {
-    char path[PATH_MAX];
     if (fork() != 0)
         return;
     become_child(daemon);
-    vt_autofd root = ctl_root_path(path, sizeof path) < 0 ? -1 : ctl_root_open(path, false);
+    vt_autofd root = ctl_root_find();
     if (root >= 0)
         ctl_root_sweep(root);
     _exit(0);
