@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 
@@ -85,4 +86,12 @@ int vt_fd_from_bytes(const char *name, const void *data, gsize size, GError **er
         return -1;
     }
     return vt_fd_steal(&fd);
+}
+
+bool vt_fd_is_output_file(int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
+           (flags & O_ACCMODE) != O_RDONLY;
 }

@@ -41,5 +41,8 @@ bool vt_fd_fill_standard(void);
  * `timeout_ms` without that. */
 bool vt_fd_wait(int fd, int timeout_ms);
 
+/* True if `fd` is a regular file that is open for writing: a write to it waits for nobody. */
+bool vt_fd_is_output_file(int fd);
+
 /* Writes all of `data` to a blocking descriptor. */
 bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error);

@@ -67,10 +67,6 @@ static bool load_owner(Draft *draft, GError **error)
     VtOwner *owner = &draft->job->owner;
     if (!vt_owner_load(owner, error))
         return false;
-    if (!vt_job_path_is_valid(owner->shell)) {
-        g_free(owner->shell);
-        owner->shell = g_strdup("/bin/sh"); /* what an empty field of passwd means */
-    }
     if (vt_job_path_is_valid(owner->home) && g_file_test(owner->home, G_FILE_TEST_IS_DIR))
         return true;
     g_ptr_array_add(draft->submission->decided.notes,
@@ -129,23 +125,10 @@ static bool find_kernel(Draft *draft, GError **error)
     return vt_decision_find_kernel(&draft->submission->decided, &draft->given, error);
 }
 
-/* Last: it is the one step that takes time. */
-static bool choose_accel(Draft *draft, GError **error)
+/* Last: it takes time. */
+static bool finish(Draft *draft, GError **error)
 {
-    VtDecision *decided = &draft->submission->decided;
-    return vt_decision_choose_accel(decided, &draft->given, error) &&
-           vt_decision_fit_memory(decided, &draft->given, error);
-}
-
-static bool check_document(Draft *draft, GError **error)
-{
-    return vt_decision_check_document(&draft->submission->decided, error);
-}
-
-static bool is_below(const char *path, const char *folder)
-{
-    gsize length = strlen(folder);
-    return g_str_has_prefix(path, folder) && (path[length] == '\0' || path[length] == '/');
+    return vt_decision_finish(&draft->submission->decided, &draft->given, error);
 }
 
 static bool load_submit_dir(Draft *draft, GError **error)
@@ -168,9 +151,10 @@ static bool load_submit_dir(Draft *draft, GError **error)
 static bool is_shared(const VtJob *job, const char *path)
 {
     /* A home or submit directory of / is in the guest without being shared. */
-    bool shared = is_below(path, job->submit_dir) || is_below(path, job->owner.home);
+    bool shared =
+        vt_decision_is_below(path, job->submit_dir) || vt_decision_is_below(path, job->owner.home);
     for (char **mount = job->mounts; !shared && *mount; mount++)
-        shared = is_below(path, *mount);
+        shared = vt_decision_is_below(path, *mount);
     return shared;
 }
 
@@ -280,9 +264,9 @@ static bool find_outputs(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    load_script,      load_directives, check_host,    load_owner,   name_job,       resolve_request,
-    load_submit_dir,  load_mounts,     load_work_dir, find_image,   find_kernel,    load_command,
-    load_environment, load_limits,     find_outputs,  choose_accel, check_document,
+    load_script,      load_directives, check_host,    load_owner, name_job,    resolve_request,
+    load_submit_dir,  load_mounts,     load_work_dir, find_image, find_kernel, load_command,
+    load_environment, load_limits,     find_outputs,  finish,
 };
 
 VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, int stdin_fd,

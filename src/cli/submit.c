@@ -17,12 +17,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/program.h"
 #include "batch/batch.h"
 #include "batch/envelope.h"
 #include "batch/torque.h"
 #include "ctl/run.h"
 
-#define RUN_PROGRAM "vtorque-run"
 #define SCRIPT_DAYS_MAX 30 /* what jobs that never ran have left */
 
 /* What the steps hand on. */
@@ -160,21 +160,13 @@ static bool check_script(Submit *submit, GError **error)
 /* vtorque-run's path, which must be the same on the nodes. (transfer full) */
 static char *find_run(GError **error)
 {
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *directory = self ? g_path_get_dirname(self) : NULL;
-    const char *const places[] = {".", "../libexec/vtorque", "../lib/vtorque"};
-    for (gsize i = 0; directory && i < G_N_ELEMENTS(places); i++) {
-        g_autofree char *path = g_build_filename(directory, places[i], RUN_PROGRAM, NULL);
-        char *real = access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
-        if (real) {
-            char *found = g_strdup(real);
-            free(real);
-            return found;
-        }
-    }
-    vt_error_set(error, VT_ERROR_HOST, "cannot find '" RUN_PROGRAM "' beside '%s'",
-                 self ? self : "this program");
-    return NULL;
+    g_autofree char *path = vt_program_find("vtorque-run", error);
+    char *real = path ? realpath(path, NULL) : NULL;
+    char *found = g_strdup(real);
+    if (path && !real)
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot find '%s'", path);
+    free(real);
+    return found;
 }
 
 /* Scripts that lie in files and whose jobs never came to remove them. */

@@ -5,9 +5,7 @@
  * Reads from: whoever stands for the owner. Trusts: nothing; a bad frame ends the job as the
  * connection's loss does.
  */
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include "base/fd.h"
 #include "engine/engine.h"
@@ -40,14 +38,6 @@ static void lose(VtEngine *engine)
 }
 
 /* Regular files alone: a pipe or a terminal could make the engine wait. */
-static bool is_output_file(int fd)
-{
-    struct stat st;
-    int flags = fcntl(fd, F_GETFL);
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
-           (flags & O_ACCMODE) != O_RDONLY;
-}
-
 static bool take_files(VtEngine *engine, guint8 streams)
 {
     if (engine->opening.complete)
@@ -56,7 +46,7 @@ static bool take_files(VtEngine *engine, guint8 streams)
         if (!(streams & 1 << which))
             continue;
         vt_autofd file = vt_channel_take_fd(engine->client);
-        if (file < 0 || !is_output_file(file))
+        if (file < 0 || !vt_fd_is_output_file(file))
             return false;
         vt_stream_set_file(engine, which, vt_fd_steal(&file));
     }

@@ -22,7 +22,9 @@ static void load_user(VtOwner *owner, char *buffer)
         owner->user = vt_job_entry_is_valid(record.pw_name) ? g_strdup(record.pw_name)
                                                             : g_strdup_printf("u%u", owner->uid);
         owner->home = g_strdup(record.pw_dir);
-        owner->shell = g_strdup(record.pw_shell);
+        /* An empty field of passwd means the other. */
+        owner->shell =
+            g_strdup(vt_job_path_is_valid(record.pw_shell) ? record.pw_shell : "/bin/sh");
         return;
     }
     const char *home = getenv("HOME");

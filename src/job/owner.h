@@ -5,9 +5,9 @@
 #include "job/job.h"
 
 /* Fills `owner` from this process's ids and the user database; a user or group without an entry is
- * "u<uid>", "g<gid>", with $HOME (else "/") and /bin/sh. VT_ERROR_HOST: setuid or setgid, or the
- * groups cannot be read. May block as long as the user database does. Cleared by vt_owner_clear().
- */
+ * "u<uid>", "g<gid>", with $HOME (else "/") and /bin/sh, which also stands for a shell that is no
+ * absolute path. VT_ERROR_HOST: setuid or setgid, or the groups cannot be read. May block as long as
+ * the user database does. Cleared by vt_owner_clear(). */
 bool vt_owner_load(VtOwner *owner, GError **error);
 
 /* The same for the user `uid`, by the user database alone: for a daemon, whose own ids, groups and

@@ -124,7 +124,7 @@ bool vt_decision_resolve(VtDecision *decision, VtGiven *given, GError **error)
     return vt_server_check(job->file_server, job->locks, error);
 }
 
-static bool is_below(const char *path, const char *folder)
+bool vt_decision_is_below(const char *path, const char *folder)
 {
     gsize length = strlen(folder);
     return g_str_has_prefix(path, folder) && (path[length] == '\0' || path[length] == '/');
@@ -133,7 +133,8 @@ static bool is_below(const char *path, const char *folder)
 /* The guest has its own of these. */
 bool vt_decision_is_shareable(const char *path)
 {
-    return !is_below(path, "/proc") && !is_below(path, "/sys") && !is_below(path, "/dev");
+    return !vt_decision_is_below(path, "/proc") && !vt_decision_is_below(path, "/sys") &&
+           !vt_decision_is_below(path, "/dev");
 }
 
 bool vt_decision_load_mounts(VtDecision *decision, const VtGiven *given, GError **error)
@@ -221,7 +222,7 @@ bool vt_decision_find_kernel(VtDecision *decision, const VtGiven *given, GError 
 }
 
 /* Last: it is the one step that takes time. */
-bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError **error)
+static bool choose_accel(VtDecision *decision, const VtGiven *given, GError **error)
 {
     const char *origin = vt_settings_get_origin(given->settings, VT_SETTING_ACCEL);
     VtAccel wanted = wanted_accel(given);
@@ -234,7 +235,7 @@ bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError
 
 /* An emulated processor takes memory of its own: where it came out as one, the RAM may have to be
  * less. */
-bool vt_decision_fit_memory(VtDecision *decision, VtGiven *given, GError **error)
+static bool fit_memory(VtDecision *decision, VtGiven *given, GError **error)
 {
     if (decision->job->accel != given->allocation.accel) {
         given->allocation.accel = decision->job->accel;
@@ -248,9 +249,15 @@ bool vt_decision_fit_memory(VtDecision *decision, VtGiven *given, GError **error
 }
 
 /* What the engine will check again: a value that it would refuse is refused here. */
-bool vt_decision_check_document(const VtDecision *decision, GError **error)
+static bool check_document(const VtDecision *decision, GError **error)
 {
     g_autofree char *document = vt_job_save(decision->job);
     g_autoptr(VtJob) copy = vt_job_load(document, strlen(document), error);
     return copy != NULL;
+}
+
+bool vt_decision_finish(VtDecision *decision, VtGiven *given, GError **error)
+{
+    return choose_accel(decision, given, error) && fit_memory(decision, given, error) &&
+           check_document(decision, error);
 }

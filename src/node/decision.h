@@ -50,12 +50,11 @@ bool vt_decision_load_mounts(VtDecision *decision, const VtGiven *given, GError 
 /* The record of the image, which must be what was asked for. */
 bool vt_decision_find_image(VtDecision *decision, const VtGiven *given, GError **error);
 bool vt_decision_find_kernel(VtDecision *decision, const VtGiven *given, GError **error);
-/* job->accel. Takes time: vt_probe_run(). */
-bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError **error);
-/* Fits the RAM to the memory that emulation takes, and makes the request's notes final. */
-bool vt_decision_fit_memory(VtDecision *decision, VtGiven *given, GError **error);
-/* That the engine will take the document. */
-bool vt_decision_check_document(const VtDecision *decision, GError **error);
+/* Last: job->accel, which takes time (vt_probe_run()); the RAM fitted to the memory that emulation
+ * takes; the request's notes. The engine will take the document. */
+bool vt_decision_finish(VtDecision *decision, VtGiven *given, GError **error);
 
+/* True if `path` is `folder` or in it; / has nothing in it. */
+bool vt_decision_is_below(const char *path, const char *folder);
 /* False for directories that a guest has for itself. */
 bool vt_decision_is_shareable(const char *path);

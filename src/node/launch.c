@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/program.h"
 #include "base/size.h"
 #include "ctl/birth.h"
 #include "ctl/folder.h"
@@ -28,18 +29,11 @@
 
 static int open_program(const char *name, GError **error)
 {
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *directory = self ? g_path_get_dirname(self) : NULL;
-    const char *const places[] = {".", "../libexec/vtorque", "../lib/vtorque"};
-    for (gsize i = 0; directory && i < G_N_ELEMENTS(places); i++) {
-        g_autofree char *path = g_build_filename(directory, places[i], name, NULL);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0)
-            return fd;
-    }
-    vt_error_set(error, VT_ERROR_HOST, "cannot find '%s' beside '%s'", name,
-                 self ? self : "this program");
-    return -1;
+    g_autofree char *path = vt_program_find(name, error);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (path && fd < 0)
+        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", path);
+    return fd;
 }
 
 /* A low soft limit is the script's, and raised for the programs; a hard one is nobody's to

@@ -56,10 +56,6 @@ static bool load_owner(Start *start, GError **error)
     VtOwner *owner = &start->decision.job->owner;
     if (!vt_owner_find(owner, found->pw_uid, error))
         return false;
-    if (!vt_job_path_is_valid(owner->shell)) {
-        g_free(owner->shell);
-        owner->shell = g_strdup("/bin/sh"); /* what an empty field of passwd means */
-    }
     return vt_job_path_is_valid(owner->home) ||
            vt_error_set(error, VT_ERROR_HOST, "the home directory of '%s' is no absolute path",
                         start->order.user);
@@ -133,18 +129,16 @@ static bool find_kernel(Start *start, GError **error)
     return vt_decision_find_kernel(&start->decision, &start->given, error);
 }
 
-static bool choose_accel(Start *start, GError **error)
+static bool finish(Start *start, GError **error)
 {
-    return vt_decision_choose_accel(&start->decision, &start->given, error) &&
-           vt_decision_fit_memory(&start->decision, &start->given, error) &&
-           vt_decision_check_document(&start->decision, error);
+    return vt_decision_finish(&start->decision, &start->given, error);
 }
 
 typedef bool (*Step)(Start *start, GError **error);
 
 static const Step steps[] = {
-    read_request, load_owner, name_job,    check_host,   resolve,
-    load_mounts,  find_image, find_kernel, choose_accel,
+    read_request, load_owner, name_job,    check_host, resolve,
+    load_mounts,  find_image, find_kernel, finish,
 };
 
 static bool decide(Start *start, GError **error)

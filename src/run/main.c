@@ -176,21 +176,13 @@ static bool load_command(Run *run, char *const *words, GError **error)
                          error);
 }
 
-static bool is_file(int fd)
-{
-    struct stat st;
-    int flags = fcntl(fd, F_GETFL);
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
-           (flags & O_ACCMODE) != O_RDONLY;
-}
-
 /* What the script prints reaches them also when this program is dead. */
 static void give_files(int run)
 {
     int fds[CTL_DOOR_FDS_MAX], n = 0;
     guint8 streams = 0;
     for (int which = STDOUT_FILENO; which <= STDERR_FILENO; which++)
-        if (is_file(which)) {
+        if (vt_fd_is_output_file(which)) {
             fds[n++] = which;
             streams |= 1 << which;
         }
