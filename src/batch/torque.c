@@ -49,9 +49,9 @@ static const VtQsubValue *resource(const Draft *draft, VtQsubResource which)
 /* What the user asked for, or NULL. */
 static const VtRequestItem *asked(const Draft *draft, VtRequestKey key)
 {
-    const VtRequestItem *line = &draft->qsub->option.items[key];
-    const VtRequestItem *script = &draft->qsub->directive.items[key];
-    return line->origin ? line : script->origin ? script : NULL;
+    const VtRequestItem *item =
+        vt_request_choose(&draft->qsub->option, &draft->qsub->directive, key);
+    return item->origin ? item : NULL;
 }
 
 static guint64 number(const Draft *draft, VtSetting setting)
@@ -97,12 +97,16 @@ static bool check_problem(Draft *draft, GError **error)
     return false;
 }
 
+static const char *image_name(const Draft *draft)
+{
+    const VtRequestItem *image = asked(draft, VT_REQUEST_IMG);
+    return image ? image->text : vt_settings_get_text(draft->settings, VT_SETTING_IMG_DEFAULT);
+}
+
 static bool check_image(Draft *draft, GError **error)
 {
     const VtRequestItem *image = asked(draft, VT_REQUEST_IMG);
-    const char *name =
-        image ? image->text : vt_settings_get_text(draft->settings, VT_SETTING_IMG_DEFAULT);
-    if (strcmp(name, "host") != 0 || number(draft, VT_SETTING_HOST_IMAGE))
+    if (strcmp(image_name(draft), "host") != 0 || number(draft, VT_SETTING_HOST_IMAGE))
         return true;
     return vt_error_set(error, VT_ERROR_USER,
                         "%s: -vm img 'host' is not allowed on this site (HOST_IMAGE); -vm img=NAME "
@@ -166,9 +170,8 @@ static bool take_vcpus(Draft *draft, GError **error)
 static void take_shape(Draft *draft)
 {
     const VtSettings *settings = draft->settings;
-    const VtRequestItem *image = asked(draft, VT_REQUEST_IMG);
     const VtRequestItem *fs_type = asked(draft, VT_REQUEST_FS_TYPE);
-    const char *name = image ? image->text : vt_settings_get_text(settings, VT_SETTING_IMG_DEFAULT);
+    const char *name = image_name(draft);
     bool is_disk = strcmp(name, "host") != 0 && strcmp(name, "tiny") != 0;
     bool is_set = vt_settings_is_set(settings, VT_SETTING_FILESYSTEM_TYPE);
     guint64 kind = fs_type  ? fs_type->number

@@ -34,15 +34,11 @@ void vt_live_job_free(VtLiveJob *job)
     g_free(job);
 }
 
-/* The value of `key` in lines of key=value, printable; NULL if it is not there. (transfer full) */
+/* The value of `key` (with its "="), printable; NULL if it is not there. (transfer full) */
 static char *value_of(const char *text, const char *key)
 {
-    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
-    gsize length = strlen(key);
-    for (char **line = lines; *line; line++)
-        if (strncmp(*line, key, length) == 0 && (*line)[length] == '=')
-            return g_strescape(*line + length + 1, NULL);
-    return NULL;
+    char value[CTL_ID_MAX + 1];
+    return ctl_text_find(text, key, value, sizeof value) ? g_strescape(value, NULL) : NULL;
 }
 
 static int open_root(GError **error)
@@ -76,11 +72,11 @@ static void ask_engine(VtLiveJob *job)
     g_autofree char *text = vt_jobs_ask(job, CTL_QUERY, 0, ASK_TIMEOUT_MS, NULL);
     if (!text)
         return;
-    job->vm = value_of(text, "vm");
-    job->phase = value_of(text, "phase");
-    job->ram_mib = value_of(text, "ram_mib");
-    job->vcpus = value_of(text, "vcpus");
-    job->memory_mib = value_of(text, "memory_mib");
+    job->vm = value_of(text, "vm=");
+    job->phase = value_of(text, "phase=");
+    job->ram_mib = value_of(text, "ram_mib=");
+    job->vcpus = value_of(text, "vcpus=");
+    job->memory_mib = value_of(text, "memory_mib=");
 }
 
 GPtrArray *vt_jobs_list(GError **error)

@@ -10,6 +10,8 @@
 
 #define EXIT_INTERRUPTED 130
 #define REPORT_VERSION 1
+/* What is said where no engine said anything. */
+#define KILLED "the job's engine was killed"
 
 /* True if what the script did is the job's outcome. */
 static bool script_counts(const VtResult *result)
@@ -26,6 +28,16 @@ int vt_report_status(const VtResult *result)
         return VT_EXIT_FAILED;
     return result->exit_kind == WIRE_EXIT_SIGNAL ? 128 + (int)(result->exit_value & 0x7f)
                                                  : (int)(result->exit_value & 0xff);
+}
+
+void vt_report_print_outcome(const VtResult *result, const char *program)
+{
+    if (result->interrupted)
+        return;
+    if (!result->has_outcome)
+        g_printerr("%s: " KILLED "\n", program);
+    else if (result->reason != CTL_REASON_DONE)
+        g_printerr("%s: %s\n", program, result->message);
 }
 
 static double seconds_since_start(const VtResult *result, guint64 at_us)
@@ -59,7 +71,7 @@ bool vt_report_write(const char *path, const VtJob *job, const VtResult *result,
                                               : ctl_reason_name(result->reason);
     bool counts = script_counts(result);
     const char *said = is_lost                ? result->lost
-                       : !result->has_outcome ? VT_REPORT_KILLED
+                       : !result->has_outcome ? KILLED
                        : result->message      ? result->message
                                               : "";
     g_autofree char *message = g_utf8_make_valid(said, -1);

@@ -54,18 +54,6 @@ static int open_output(const char *path, int standard, GError **error)
     return fd;
 }
 
-/* One line, and what belongs to it: the reason of a job that did not end by itself. Who sent a
- * second INT knows. */
-static void print_outcome(const VtResult *result)
-{
-    if (result->interrupted)
-        return;
-    if (!result->has_outcome)
-        g_printerr("vsub: " VT_REPORT_KILLED "\n");
-    else if (result->reason != CTL_REASON_DONE)
-        g_printerr("vsub: %s\n", result->message);
-}
-
 /* An engine that could not tell the outcome tells at least that. */
 static void take_keeper_status(VtResult *result, int status)
 {
@@ -132,7 +120,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
     };
     vt_attach(&attachment, vt_fd_steal(&launch.run), &result);
     take_keeper_status(&result, vt_launch_finish(&launch));
-    print_outcome(&result);
+    vt_report_print_outcome(&result, "vsub");
     if (submission->is_verbose) {
         g_printerr("vsub: %-9s %s\n", "accel",
                    vt_choice_word(&vt_accel_choice, submission->decided.job->accel));

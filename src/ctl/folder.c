@@ -109,6 +109,23 @@ int ctl_file_read(int dir, const char *name, char text[CTL_FILE_MAX])
     return 0;
 }
 
+bool ctl_text_find(const char *text, const char *key, char *value, size_t size)
+{
+    size_t length = strlen(key);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, length) != 0)
+            continue;
+        size_t found = strcspn(line + length, "\n");
+        if (found >= size)
+            return false;
+        memcpy(value, line + length, found);
+        value[found] = '\0';
+        return true;
+    }
+    return false;
+}
+
 pid_t ctl_folder_holder(int dir)
 {
     ctl_autofd fd = openat(dir, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);

@@ -69,6 +69,10 @@ int ctl_file_write(int dir, const char *name, const char *text);
 /* Reads one, CTL_FILE_MAX - 1 bytes at most, into `text`, NUL added. Returns 0 or -errno. */
 int ctl_file_read(int dir, const char *name, char text[CTL_FILE_MAX]);
 
+/* The value behind `key` (with its "=") at the begin of a line of `text`, whole, into `value`. False if
+ * there is none, or it is too long. */
+bool ctl_text_find(const char *text, const char *key, char *value, size_t size);
+
 /* Start time of process `pid` in clock ticks since boot (proc(5), field 22), or 0 if there is
  * none. */
 unsigned long long ctl_process_start_time(pid_t pid);

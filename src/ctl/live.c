@@ -28,25 +28,6 @@ bool ctl_id_is_valid(const char *id)
                length;
 }
 
-/* The value behind `key` (with its "=") at a line's begin. False if there is none, or it is too
- * long. */
-static bool find_value(const char *text, const char *key, char *value, size_t size)
-{
-    size_t length = strlen(key);
-    for (const char *line = text; line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, length) != 0)
-            continue;
-        size_t found = strcspn(line + length, "\n");
-        if (found >= size)
-            return false;
-        memcpy(value, line + length, found);
-        value[found] = '\0';
-        return true;
-    }
-    return false;
-}
-
 int ctl_live_load(int root, int slot, CtlLive *live)
 {
     char text[CTL_FILE_MAX], number[32] = "";
@@ -55,12 +36,12 @@ int ctl_live_load(int root, int slot, CtlLive *live)
     if (keeper <= 0 || ctl_file_read(dir, "job", text) < 0)
         return -ENOENT;
     *live = (CtlLive){.slot = slot, .keeper = keeper, .owner = (uid_t)-1};
-    if (!find_value(text, "id=", live->id, sizeof live->id))
+    if (!ctl_text_find(text, "id=", live->id, sizeof live->id))
         return -ENOENT;
-    find_value(text, "name=", live->name, sizeof live->name);
-    if (find_value(text, "started=", number, sizeof number))
+    ctl_text_find(text, "name=", live->name, sizeof live->name);
+    if (ctl_text_find(text, "started=", number, sizeof number))
         live->started = strtoll(number, NULL, 10);
-    if (find_value(text, "owner=", number, sizeof number))
+    if (ctl_text_find(text, "owner=", number, sizeof number))
         live->owner = (uid_t)strtoul(number, NULL, 10);
     return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -147,10 +148,13 @@ static int count_nodes(const char *path)
     return lines;
 }
 
+/* A positive number; 0 for what is none. */
 static int number_of(const char *name)
 {
     const char *text = getenv(name);
-    return text ? atoi(text) : 0;
+    char *end = NULL;
+    long number = text ? strtol(text, &end, 10) : 0;
+    return text && *text && !*end && number > 0 && number <= INT_MAX ? (int)number : 0;
 }
 
 /* A cgroup that the batch system has made for the job: where this process is, if that is it. */

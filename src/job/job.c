@@ -194,7 +194,7 @@ char *vt_job_save(const VtJob *job)
     return document;
 }
 
-static bool has_control(const char *text)
+bool vt_job_has_control(const char *text)
 {
     for (; *text; text++)
         if ((guchar)*text < 0x20 || *text == 0x7f)
@@ -213,12 +213,13 @@ bool vt_job_path_is_valid(const char *path)
 
 bool vt_job_name_is_valid(const char *name)
 {
-    return name[0] && strlen(name) <= NAME_MAX_BYTES && !has_control(name) && !strchr(name, ' ');
+    return name[0] && strlen(name) <= NAME_MAX_BYTES && !vt_job_has_control(name) &&
+           !strchr(name, ' ');
 }
 
 bool vt_job_entry_is_valid(const char *name)
 {
-    return name[0] && strlen(name) <= NAME_MAX_BYTES && !has_control(name) &&
+    return name[0] && strlen(name) <= NAME_MAX_BYTES && !vt_job_has_control(name) &&
            !strpbrk(name, " :/,") && name[0] != '-' && name[0] != '+';
 }
 
@@ -242,7 +243,7 @@ static bool text_is_valid(FieldKind kind, const char *text)
     case FIELD_ENTRY:
         return vt_job_entry_is_valid(text);
     case FIELD_HOME:
-        return vt_job_path_is_valid(text) && !has_control(text) && !strchr(text, ':');
+        return vt_job_path_is_valid(text) && !vt_job_has_control(text) && !strchr(text, ':');
     default:
         return vt_job_path_is_valid(text);
     }

@@ -86,6 +86,8 @@ bool vt_job_id_is_valid(const char *id);
 
 /* True for an absolute path without "." and ".." parts, shorter than PATH_MAX. */
 bool vt_job_path_is_valid(const char *path);
+/* True if `text` has a control character. */
+bool vt_job_has_control(const char *text);
 /* True for a word of 1 to 255 bytes without blanks and control characters. */
 bool vt_job_name_is_valid(const char *name);
 /* True for what can be a name in passwd and group: as above, without ':', '/' and ',', and not

@@ -165,9 +165,8 @@ bool vt_request_parse(VtRequest *request, const char *text, const char *origin, 
     return true;
 }
 
-/* Who of the user's two places decides on a key; its origin is NULL if neither says anything. */
-static const VtRequestItem *choose(const VtRequest *option, const VtRequest *directive,
-                                   VtRequestKey key)
+const VtRequestItem *vt_request_choose(const VtRequest *option, const VtRequest *directive,
+                                       VtRequestKey key)
 {
     return option->items[key].origin ? &option->items[key] : &directive->items[key];
 }
@@ -176,7 +175,7 @@ char *vt_request_format(const VtRequest *option, const VtRequest *directive)
 {
     g_autoptr(GString) text = g_string_new(NULL);
     for (guint i = 0; i < VT_REQUEST_KEYS; i++) {
-        const VtRequestItem *item = choose(option, directive, (VtRequestKey)i);
+        const VtRequestItem *item = vt_request_choose(option, directive, (VtRequestKey)i);
         if (item->origin)
             g_string_append_printf(text, "%s%s=%s", text->len ? "," : "", keys[i].name, item->text);
     }
@@ -196,7 +195,7 @@ typedef struct {
 static Wanted want(const VtRequest *option, const VtRequest *directive, const VtSettings *settings,
                    VtRequestKey key)
 {
-    const VtRequestItem *item = choose(option, directive, key);
+    const VtRequestItem *item = vt_request_choose(option, directive, key);
     if (item->origin)
         return (Wanted){item->number, item->text, item->origin, true, false};
     VtSetting setting = keys[key].fallback;

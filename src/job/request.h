@@ -68,6 +68,11 @@ bool vt_request_parse(VtRequest *request, const char *text, const char *origin, 
  * (transfer full) */
 char *vt_request_format(const VtRequest *option, const VtRequest *directive);
 
+/* Who of the user's two places decides on a key; its origin is NULL if neither says anything.
+ * (borrowed) */
+const VtRequestItem *vt_request_choose(const VtRequest *option, const VtRequest *directive,
+                                       VtRequestKey key);
+
 /* Frees what it holds; all zero afterwards. */
 void vt_request_clear(VtRequest *request);
 

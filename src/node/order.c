@@ -82,19 +82,11 @@ static bool take_value(VtOrder *order, const Key *key, const char *value)
     }
 }
 
-static bool has_control(const char *text)
-{
-    for (; *text; text++)
-        if ((guchar)*text < 0x20 || *text == 0x7f)
-            return true;
-    return false;
-}
-
 /* `seen` has a bit for each key that a line before has said. */
 static bool take_line(VtOrder *order, char *line, guint *seen, GError **error)
 {
     char *value = strchr(line, '=');
-    if (!value || has_control(line))
+    if (!value || vt_job_has_control(line))
         return vt_error_set(error, VT_ERROR_BATCH, "a line of the order is no key=value");
     *value++ = '\0';
     for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {

@@ -28,6 +28,7 @@
 #include "conf/choice.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
+#include "ctl/folder.h"
 
 #define ENVELOPE_MAX (2 * CTL_SCRIPT_MAX)
 #define CONNECT_MS 10000 /* a daemon that is being restarted */
@@ -70,22 +71,13 @@ static bool load_script(Run *run, const char *path, GError **error)
            (run->envelope.script || vt_envelope_check(&run->envelope, run->script, error));
 }
 
-/* The value of `key` in lines key=value; NULL without one. (transfer full) */
-static char *value_of(const char *text, const char *key)
-{
-    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
-    for (char **line = lines; *line; line++)
-        if (g_str_has_prefix(*line, key))
-            return g_strdup(*line + strlen(key));
-    return NULL;
-}
-
 static bool take_job(Run *run, const char *text, GError **error)
 {
-    g_autofree char *image = value_of(text, "image=");
-    g_autofree char *vcpus = value_of(text, "vcpus=");
+    char image[16], vcpus[16];
     guint number;
-    if (!image || !vcpus || !vt_choice_find(&vt_image_choice, image, &number))
+    if (!ctl_text_find(text, "image=", image, sizeof image) ||
+        !ctl_text_find(text, "vcpus=", vcpus, sizeof vcpus) ||
+        !vt_choice_find(&vt_image_choice, image, &number))
         return vt_error_set(error, VT_ERROR_INTERNAL, "the job's engine does not say what it runs");
     run->job.image = (VtImage)number;
     run->vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
@@ -234,10 +226,7 @@ static int attach(const Run *run, int door)
         g_printerr("vtorque-run: note: %s\n", (char *)run->notes->pdata[i]);
     give_files(door);
     vt_attach(&attachment, door, &result);
-    if (!result.has_outcome)
-        g_printerr("vtorque-run: " VT_REPORT_KILLED "\n");
-    else if (result.reason != CTL_REASON_DONE)
-        g_printerr("vtorque-run: %s\n", result.message);
+    vt_report_print_outcome(&result, "vtorque-run");
     remove_file(run, &result);
     int status = vt_report_status(&result);
     vt_result_clear(&result);
