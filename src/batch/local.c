@@ -3,8 +3,11 @@
 #include "batch/local.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/size.h"
@@ -31,6 +34,14 @@ static bool read_meminfo(guint64 *memory_mib, GError **error)
         return vt_error_set(error, VT_ERROR_HOST, "cannot read MemTotal from '/proc/meminfo'");
     *memory_mib = kib / 1024;
     return true;
+}
+
+char *vt_host_name(void)
+{
+    char name[HOST_NAME_MAX + 1] = "";
+    gethostname(name, sizeof name - 1);
+    name[strcspn(name, ".")] = '\0';
+    return g_strdup(name);
 }
 
 bool vt_host_load(VtHost *host, GError **error)

@@ -21,6 +21,9 @@ typedef struct {
     guint quota_cores; /* whose time our cgroups give at most; 0: no limit */
 } VtHost;
 
+/* This machine's name up to the first dot; "" if it has none. (transfer full) */
+char *vt_host_name(void);
+
 /* Looks at this machine. VT_ERROR_HOST if its memory cannot be read. */
 bool vt_host_load(VtHost *host, GError **error);
 

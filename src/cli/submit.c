@@ -20,6 +20,7 @@
 #include "base/program.h"
 #include "batch/batch.h"
 #include "batch/envelope.h"
+#include "batch/local.h"
 #include "batch/torque.h"
 #include "ctl/run.h"
 
@@ -43,14 +44,6 @@ static void submit_clear(Submit *submit)
     vt_fd_clear(&submit->input);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Submit, submit_clear)
-
-static char *short_host_name(void)
-{
-    char name[HOST_NAME_MAX + 1] = "";
-    gethostname(name, sizeof name - 1);
-    name[strcspn(name, ".")] = '\0';
-    return g_strdup(name);
-}
 
 /* Settings that cannot be read are no reason to keep jobs without a virtual machine from a batch
  * system that works. */
@@ -266,18 +259,10 @@ static int submit_plain(const Submit *submit, int argc, char **argv, GError **er
     return 0;
 }
 
-static bool check_host(const Submit *submit, const char *host, GError **error)
-{
-    const VtSetting list = VT_SETTING_DISABLED_HOSTS_LIST;
-    return !vt_settings_has_host(submit->settings, list, host) ||
-           vt_error_set(error, VT_ERROR_HOST, "virtual machines are disabled on '%s' (%s: %s)",
-                        host, vt_settings_get_origin(submit->settings, list), vt_setting_key(list));
-}
-
 static int submit_vm(Submit *submit, const char *host, GError **error)
 {
     g_autofree char *file = NULL;
-    g_autoptr(VtTorque) torque = check_host(submit, host, error)
+    g_autoptr(VtTorque) torque = vt_settings_check_host(submit->settings, host, error)
                                      ? vt_torque_new(submit->qsub, submit->settings, error)
                                      : NULL;
     if (!torque || !check_script(submit, error))
@@ -309,7 +294,7 @@ int vt_submit(int argc, char **argv, bool *is_local, GError **error)
 {
     g_auto(Submit) submit = {.qsub = vt_qsub_new(argc, argv), .input = -1};
     VtQsub *qsub = submit.qsub;
-    g_autofree char *host = short_host_name();
+    g_autofree char *host = vt_host_name();
     VtBatch batch;
     *is_local = qsub->is_local || qsub->is_help || qsub->is_version;
     if (*is_local)

@@ -363,6 +363,14 @@ bool vt_settings_has_host(const VtSettings *settings, VtSetting setting, const c
     return g_regex_match(regex, host, G_REGEX_MATCH_DEFAULT, NULL);
 }
 
+bool vt_settings_check_host(const VtSettings *settings, const char *host, GError **error)
+{
+    const VtSetting list = VT_SETTING_DISABLED_HOSTS_LIST;
+    return !vt_settings_has_host(settings, list, host) ||
+           vt_error_set(error, VT_ERROR_HOST, "virtual machines are disabled on '%s' (%s: %s)",
+                        host, vt_settings_get_origin(settings, list), vt_setting_key(list));
+}
+
 const GPtrArray *vt_settings_get_warnings(const VtSettings *settings)
 {
     return settings->warnings;

@@ -103,6 +103,9 @@ bool vt_settings_is_set(const VtSettings *settings, VtSetting setting);
  * and matches the whole of `host`. */
 bool vt_settings_has_host(const VtSettings *settings, VtSetting setting, const char *host);
 
+/* VT_ERROR_HOST if DISABLED_HOSTS_LIST has `host`. */
+bool vt_settings_check_host(const VtSettings *settings, const char *host, GError **error);
+
 /* One line for each parameter that a file sets and that has no effect yet. (borrowed) array of char
  * *. */
 const GPtrArray *vt_settings_get_warnings(const VtSettings *settings);

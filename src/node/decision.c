@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "batch/local.h"
 #include "ctl/folder.h"
 #include "image/pool.h"
 #include "node/accel.h"
@@ -38,25 +39,20 @@ void vt_decision_clear(VtDecision *decision)
     *decision = (VtDecision){0};
 }
 
-/* The short name, made of what a job id may carry. */
+/* Made of what a job id may carry. */
 static char *load_host_name(void)
 {
-    char name[HOST_NAME_MAX + 1] = "";
-    gethostname(name, sizeof name - 1);
-    name[strcspn(name, ".")] = '\0';
-    g_strcanon(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-", '-');
-    return g_strdup(vt_job_host_is_valid(name) ? name : "localhost");
+    char *name = g_strcanon(vt_host_name(), G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-", '-');
+    if (vt_job_host_is_valid(name))
+        return name;
+    g_free(name);
+    return g_strdup("localhost");
 }
 
 bool vt_decision_check_host(VtDecision *decision, const VtGiven *given, GError **error)
 {
     decision->job->host = load_host_name();
-    if (!vt_settings_has_host(given->settings, VT_SETTING_DISABLED_HOSTS_LIST, decision->job->host))
-        return true;
-    return vt_error_set(error, VT_ERROR_HOST, "virtual machines are disabled on '%s' (%s: %s)",
-                        decision->job->host,
-                        vt_settings_get_origin(given->settings, VT_SETTING_DISABLED_HOSTS_LIST),
-                        vt_setting_key(VT_SETTING_DISABLED_HOSTS_LIST));
+    return vt_settings_check_host(given->settings, decision->job->host, error);
 }
 
 /* The image, and where its disk keeps what is written to it. */

@@ -332,6 +332,18 @@ def daemon_late():
     equal(result(job_id)[:2], (0, "ran\n"))
 
 
+@contextlib.contextmanager
+def further_settings(line):
+    """One line more in the site's file, for a while."""
+    with open(VT.conf, encoding="utf-8") as file:
+        good = file.read()
+    BED.write(VT.conf, f"{good}{line}\n")
+    try:
+        yield
+    finally:
+        BED.write(VT.conf, good)
+
+
 def refused_text(job_id):
     """What the user finds of a job whose prologue failed; its exit status."""
     job = BED.wait(job_id)
@@ -356,14 +368,9 @@ def no_daemon():
 
 def bad_settings():
     """settings that cannot be read: bare jobs as ever, the others fail with file and line"""
-    with open(VT.conf, encoding="utf-8") as file:
-        good = file.read()
-    BED.write(VT.conf, f"{good}NO_SUCH_KEY=1\n")
-    try:
+    with further_settings("NO_SUCH_KEY=1"):
         status, text = refused_text(submit_plain(envelope("echo never\n")))
         bare = BED.finish("echo bare\n")
-    finally:
-        BED.write(VT.conf, good)
     equal((status, bare), ("-2", (0, "bare\n", "")))
     assert re.search(r"vtorque\.conf:\d+.*NO_SUCH_KEY", text), text
 
@@ -423,16 +430,13 @@ def forged_good():
 
 def nobody_came():
     """a guest for which nobody comes ends after RUN_WAIT"""
-    with open(VT.conf, encoding="utf-8") as file:
-        good = file.read()
-    BED.write(VT.conf, f"{good}RUN_WAIT=1\n")
-    try:
+    with further_settings("RUN_WAIT=1"):
         job_id = submit_plain("echo up; sleep 100\n")
-        wait_output(job_id, b"up\n")
-        wait_for(lambda: not run_folder(job_id), "the guest's end")
-    finally:
-        BED.write(VT.conf, good)
-        BED.root("qdel", job_id)
+        try:
+            wait_output(job_id, b"up\n")
+            wait_for(lambda: not run_folder(job_id), "the guest's end")
+        finally:
+            BED.root("qdel", job_id)
     BED.wait(job_id)
     equal(VT.left(), [])
 
