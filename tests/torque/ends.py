@@ -181,7 +181,8 @@ def late_writers():
     BED.hook("epilogue", f"echo go > {BED.folder}/gate; cat {BED.folder}/gate > /dev/null")
     os.mkfifo(f"{BED.folder}/gate", 0o666)
     os.chmod(f"{BED.folder}/gate", 0o666)
-    _, out, _ = BED.finish(f"setsid sh -c 'cat {BED.folder}/gate >/dev/null; echo late; echo x > {BED.folder}/gate' & echo early")
+    late = f"echo up > {BED.folder}/gate; cat {BED.folder}/gate > /dev/null; echo late; echo x > {BED.folder}/gate"
+    _, out, _ = BED.finish(f"setsid sh -c '{late}' & cat {BED.folder}/gate > /dev/null; echo early")
     equal(out, "early\nlate\n")
     os.unlink(f"{BED.folder}/gate")
 
