@@ -239,7 +239,7 @@ static bool take_ram(Draft *draft, GError **error)
 /* Limits that nobody can raise for the user: what they mean depends on the node's Torque. */
 static bool check_limits(Draft *draft, GError **error)
 {
-    guint64 total = vt_memory_of(&draft->shape).total;
+    guint64 need = vt_memory_of(&draft->shape).total + draft->reserve_mib;
     guint cores = MAX(draft->nodes.ppn_min, draft->vcpus + draft->reserve_cores);
     const struct {
         VtQsubResource which;
@@ -255,12 +255,12 @@ static bool check_limits(Draft *draft, GError **error)
             continue;
         if (!read_memory(value, limits[i].key, &mib, error))
             return false;
-        if (!g_uint64_checked_mul(&all, mib, limits[i].factor) || all >= total)
+        if (!g_uint64_checked_mul(&all, mib, limits[i].factor) || all >= need)
             continue;
         return vt_error_set(error, VT_ERROR_USER,
                             "%s: %s '%s': the virtual machine takes %" G_GUINT64_FORMAT
                             "M in all; -l mem= would be raised",
-                            value->origin, limits[i].key, value->text, total);
+                            value->origin, limits[i].key, value->text, need);
     }
     return true;
 }

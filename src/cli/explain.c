@@ -78,6 +78,8 @@ char *vt_submission_explain(const VtSubmission *submission)
     if (job->walltime_s > 0)
         add(text, "walltime", "%u s, then TERM and after %u s KILL", job->walltime_s,
             job->kill_grace_s);
+    if (job->cput_s > 0)
+        add(text, "cput", "%u s of processor time, then the same", job->cput_s);
     add(text, "kernel", "%s/%s", job->kernel_dir, submission->decided.kernel_file);
     add(text, "submit dir", "%s", job->submit_dir);
     add(text, "home", "%s", job->owner.home);

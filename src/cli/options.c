@@ -12,7 +12,7 @@
 #include "base/size.h"
 #include "job/words.h"
 
-#define WALLTIME_MAX ((guint64)G_MAXINT32) /* s; what a job document takes */
+#define SECONDS_MAX ((guint64)G_MAXINT32) /* s; what a job document takes */
 #define PPN_MAX 4096u
 
 /* One place that is being read. */
@@ -164,13 +164,23 @@ static bool apply_variables(const Reader *reader, const char *value, GError **er
     return true;
 }
 
-static bool apply_walltime(const Reader *reader, const char *value, GError **error)
+static bool set_time(const Reader *reader, VtOptionNumber *number, const char *what,
+                     const char *value, GError **error)
 {
     guint64 seconds;
-    if (!vt_duration_parse(value, &seconds) || seconds < 1 || seconds > WALLTIME_MAX)
-        return refuse(reader, "-l walltime", value, "must be [[HH:]MM:]SS, at least 1 second",
-                      error);
-    return set_number(reader, &reader->options->walltime_s, seconds);
+    if (!vt_duration_parse(value, &seconds) || seconds < 1 || seconds > SECONDS_MAX)
+        return refuse(reader, what, value, "must be [[HH:]MM:]SS, at least 1 second", error);
+    return set_number(reader, number, seconds);
+}
+
+static bool apply_walltime(const Reader *reader, const char *value, GError **error)
+{
+    return set_time(reader, &reader->options->walltime_s, "-l walltime", value, error);
+}
+
+static bool apply_cput(const Reader *reader, const char *value, GError **error)
+{
+    return set_time(reader, &reader->options->cput_s, "-l cput", value, error);
 }
 
 static bool apply_memory(const Reader *reader, const char *value, GError **error)
@@ -201,6 +211,7 @@ static const struct {
     Apply apply;
 } resources[] = {
     {"walltime", apply_walltime},
+    {"cput", apply_cput},
     {"mem", apply_memory},
     {"nodes", apply_nodes},
 };
@@ -213,7 +224,7 @@ static bool apply_resource(const Reader *reader, const char *item, GError **erro
             g_str_has_prefix(item, resources[i].name))
             return resources[i].apply(reader, equals + 1, error);
     return refuse(reader, "-l", item,
-                  "must be walltime=, mem= or nodes=1:ppn=; other resources are "
+                  "must be walltime=, cput=, mem= or nodes=1:ppn=; other resources are "
                   "not built yet",
                   error);
 }
@@ -247,7 +258,7 @@ static const OptionInfo table[] = {
     {"-V", NULL, apply_export, "hand the whole environment to the job"},
     {"-v", "NAME[=VALUE][,...]", apply_variables, "hand these variables to the job"},
     {"-l", "RESOURCE=VALUE[,...]", apply_resources,
-     "limits: walltime=[[HH:]MM:]SS, mem=SIZE, nodes=1:ppn=N"},
+     "limits: walltime= and cput=[[HH:]MM:]SS, mem=SIZE, nodes=1:ppn=N"},
     {"--report", "FILE", apply_report, "write outcome, phases and times to FILE as JSON"},
     {"--dry-run", NULL, apply_dry_run, "show what would run, and start nothing"},
     {"--verbose", NULL, apply_verbose, "show when each phase was reached"},

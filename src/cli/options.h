@@ -51,6 +51,7 @@ typedef struct {
     VtOptionText directory;          /* -d, -w */
     VtOptionText shell;              /* -S */
     VtOptionText arguments;          /* -F */
+    VtOptionNumber cput_s;           /* -l */
     VtOptionNumber walltime_s;       /* -l */
     VtOptionNumber memory;           /* -l mem=, bytes */
     VtOptionNumber ppn;              /* -l nodes=1:ppn= */

@@ -17,7 +17,8 @@
 static bool script_counts(const VtResult *result)
 {
     return result->has_outcome && !result->lost &&
-           (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME);
+           (result->reason == CTL_REASON_DONE || result->reason == CTL_REASON_WALLTIME ||
+            result->reason == CTL_REASON_CPUT);
 }
 
 int vt_report_status(const VtResult *result)

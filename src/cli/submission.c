@@ -107,6 +107,7 @@ static bool resolve_request(Draft *draft, GError **error)
         return false;
     draft->given.allocation = vt_local_allocate(&host, &asked, draft->settings, decided->notes);
     draft->job->walltime_s = (guint)options->walltime_s.number;
+    draft->job->cput_s = (guint)options->cput_s.number;
     return vt_decision_resolve(decided, &draft->given, error);
 }
 

@@ -31,6 +31,7 @@ static const char *const reasons[CTL_REASONS] = {
     [CTL_REASON_HOST] = "host",
     [CTL_REASON_INTERNAL] = "internal",
     [CTL_REASON_MEMORY] = "memory",
+    [CTL_REASON_CPUT] = "cput",
 };
 
 const char *ctl_phase_name(unsigned phase)

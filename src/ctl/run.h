@@ -79,6 +79,7 @@ typedef enum {
     CTL_REASON_HOST,           /* this machine refused something before the guest started */
     CTL_REASON_INTERNAL,
     CTL_REASON_MEMORY, /* the job took more memory than it may, or the machine has none left */
+    CTL_REASON_CPUT,   /* as CTL_REASON_WALLTIME, for processor time */
     CTL_REASONS
 } CtlReason;
 

@@ -83,8 +83,9 @@ typedef struct {
     bool stopping;        /* the session has been told to end */
     CtlReason reason;
     char *message;
-    char *qmp_failure; /* what was wrong with the monitor, or NULL */
-    guint boot_timer, wall_timer, grace_timer, close_timer, reader_timer,
+    char *qmp_failure;     /* what was wrong with the monitor, or NULL */
+    guint64 cput_start_us; /* processor time that was used before the script */
+    guint boot_timer, wall_timer, cput_timer, grace_timer, close_timer, reader_timer,
         run_timer; /* runs while the guest is ready and waits for its run connection */
     GMainLoop *loop;
     int exit_status; /* this process's own, once the loop is left */

@@ -8,8 +8,8 @@
  * Invariants:
  *   1. The first reason is the one that is told.
  *   2. Every state but READY and RUNNING has a deadline, and RUNNING has one until the script runs;
- *      those two end by the run connection or the walltime, and READY by RUN_WAIT where that
- *      connection is still to come.
+ *      those two end by the run connection, the walltime or the processor time, and READY by
+ *      RUN_WAIT where that connection is still to come.
  *   3. In DONE nothing of the guest is listened to; the engine exits when the client has read all,
  *      is gone, or has taken nothing for READER_PATIENCE_S.
  *
@@ -29,6 +29,7 @@
 #include "base/fd.h"
 #include "ctl/birth.h"
 #include "ctl/gate.h"
+#include "engine/cputime.h"
 #include "engine/engine.h"
 #include "job/guest_plan.h"
 #include "wire/frame.h"
@@ -38,7 +39,8 @@
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
-#define DRAIN_READS 16 /* a guest that writes without end keeps nothing else waiting */
+#define CPUTIME_THREADS 2 /* of QEMU and the file servers that are busy beside the vCPUs */
+#define DRAIN_READS 16    /* a guest that writes without end keeps nothing else waiting */
 #define TAIL_LINES 12
 #define TAIL_PREFIX "  | "
 
@@ -80,6 +82,7 @@ static void clear_timers(VtEngine *engine)
 {
     g_clear_handle_id(&engine->boot_timer, g_source_remove);
     g_clear_handle_id(&engine->wall_timer, g_source_remove);
+    g_clear_handle_id(&engine->cput_timer, g_source_remove);
     g_clear_handle_id(&engine->grace_timer, g_source_remove);
     g_clear_handle_id(&engine->close_timer, g_source_remove);
 }
@@ -189,8 +192,9 @@ static gboolean on_grace_over(gpointer data)
 
 void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
 {
-    const char *message =
-        reason == CTL_REASON_WALLTIME ? "the walltime is over" : "the job was ended";
+    const char *message = reason == CTL_REASON_WALLTIME ? "the walltime is over"
+                          : reason == CTL_REASON_CPUT   ? "the processor time (cput) is used up"
+                                                        : "the job was ended";
     /* Nobody will come for the script any more. */
     g_clear_handle_id(&engine->run_timer, g_source_remove);
     if (engine->state == VT_STATE_DONE) {
@@ -242,6 +246,25 @@ static gboolean on_walltime(gpointer data)
     VtEngine *engine = data;
     engine->wall_timer = 0;
     vt_life_stop(engine, CTL_REASON_WALLTIME, CTL_END_TERM);
+    return G_SOURCE_REMOVE;
+}
+
+static guint64 cputime_used(const VtEngine *engine)
+{
+    const pid_t pids[] = {engine->machine.pid, engine->servers[0].pid, engine->servers[1].pid};
+    return vt_cputime_used(pids, G_N_ELEMENTS(pids));
+}
+
+/* Looks again when the limit can be reached at the earliest. */
+static gboolean on_cputime(gpointer data)
+{
+    VtEngine *engine = data;
+    guint64 used_us = cputime_used(engine) - engine->cput_start_us;
+    guint wait_ms =
+        vt_cputime_wait_ms(engine->job->cput_s, used_us, engine->job->vcpus + CPUTIME_THREADS);
+    engine->cput_timer = wait_ms > 0 ? g_timeout_add(wait_ms, on_cputime, engine) : 0;
+    if (wait_ms == 0)
+        vt_life_stop(engine, CTL_REASON_CPUT, CTL_END_TERM);
     return G_SOURCE_REMOVE;
 }
 
@@ -337,6 +360,10 @@ static void take_started(VtEngine *engine)
     vt_engine_reach(engine, CTL_PHASE_RUNNING);
     if (engine->job->walltime_s > 0)
         engine->wall_timer = g_timeout_add_seconds(engine->job->walltime_s, on_walltime, engine);
+    if (engine->job->cput_s > 0) {
+        engine->cput_start_us = cputime_used(engine);
+        on_cputime(engine);
+    }
 }
 
 static void take_exit(VtEngine *engine, const WireHeader *header, const guint8 *payload)

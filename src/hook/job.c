@@ -6,6 +6,7 @@
  * Reads from: text of which the user controls much: the values of resources are not escaped, so
  * that one may hold what looks like another. What is found twice counts as the least.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,6 +21,7 @@
 #include "hook/hook.h"
 
 #define PREFIX "vtorque:"
+#define MEMORY_MIB_MAX (1ULL << 40)
 #define LIMIT_S 300          /* Torque's own default */
 #define FILE_MAX (64 * 1024) /* bytes of a node file, of mom's configuration */
 
@@ -119,12 +121,47 @@ static unsigned long long parse_size_mib(const char *text)
     return value > UINT64_MAX / bytes ? 0 : value * bytes >> 20;
 }
 
-/* The least `mem` of the resource list in MiB; 0: none. */
-static unsigned long long find_memory_mib(const Hook *hook)
+/* Seconds of Torque's [[HH:]MM:]SS; 0 for what is none. */
+static unsigned long long parse_duration_s(const char *text)
+{
+    unsigned long long seconds = 0;
+    for (int part = 0; part < 3; part++) {
+        char *end;
+        unsigned long long value = strtoull(text, &end, 10);
+        if (end == text || !isdigit((unsigned char)*text) || value > INT_MAX)
+            return 0;
+        seconds = seconds * 60 + value;
+        if (*end != ':')
+            return seconds > INT_MAX ? INT_MAX : seconds;
+        text = end + 1;
+    }
+    return 0;
+}
+
+/* The least value of `key` (with its "=") in the resource list, by `parse`; 0: none. */
+static unsigned long long find_least(const Hook *hook, const char *key,
+                                     unsigned long long (*parse)(const char *text))
 {
     unsigned long long least = 0;
-    for (const char *at = hook_resources(hook); (at = find_resource(at, "mem=")) != NULL;) {
-        unsigned long long mib = parse_size_mib(at);
+    for (const char *at = hook_resources(hook); (at = find_resource(at, key)) != NULL;) {
+        unsigned long long value = parse(at);
+        if (value > 0 && (least == 0 || value < least))
+            least = value;
+    }
+    return least;
+}
+
+/* The least limit of memory in MiB; 0: none. */
+static unsigned long long find_memory_mib(const Hook *hook, unsigned cores)
+{
+    const struct {
+        const char *key;
+        unsigned factor;
+    } limits[] = {{"mem=", 1}, {"vmem=", 1}, {"pmem=", cores}, {"pvmem=", cores}};
+    unsigned long long least = 0;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        unsigned long long mib = find_least(hook, limits[i].key, parse_size_mib);
+        mib = mib > MEMORY_MIB_MAX / limits[i].factor ? 0 : mib * limits[i].factor;
         if (mib > 0 && (least == 0 || mib < least))
             least = mib;
     }
@@ -197,12 +234,20 @@ static void add(Lines *lines, const char *key, const char *value)
         lines->used += (unsigned)n;
 }
 
+/* 0: nothing to say. */
+static void add_number(Lines *lines, const char *key, unsigned long long number)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%llu", number);
+    if (number > 0)
+        add(lines, key, text);
+}
+
 const char *hook_format_order(const Hook *hook, char *text, unsigned size)
 {
     Lines lines = {.text = text, .size = size, .ok = true};
-    char number[32], cgroup[2048];
+    char cgroup[2048];
     int cores = number_of("PBS_NP");
-    unsigned long long memory_mib = find_memory_mib(hook);
     if (hook->argc < 7)
         return "the batch system called the prologue with too few arguments";
     if (number_of("PBS_NUM_NODES") > 1)
@@ -217,10 +262,9 @@ const char *hook_format_order(const Hook *hook, char *text, unsigned size)
     add(&lines, "request", hook->request);
     add(&lines, "work_dir", getenv("PBS_O_WORKDIR"));
     add(&lines, "node_file", getenv("PBS_NODEFILE"));
-    snprintf(number, sizeof number, "%d", cores);
-    add(&lines, "cores", number);
-    snprintf(number, sizeof number, "%llu", memory_mib);
-    add(&lines, "memory_mib", memory_mib > 0 ? number : NULL);
+    add_number(&lines, "cores", (unsigned)cores);
+    add_number(&lines, "memory_mib", find_memory_mib(hook, (unsigned)cores));
+    add_number(&lines, "cput_s", find_least(hook, "cput=", parse_duration_s));
     add(&lines, "cgroup", find_cgroup(hook, cgroup, sizeof cgroup) ? cgroup : NULL);
     return lines.ok ? NULL : "the job's order is too long";
 }

@@ -78,6 +78,7 @@ static const Field job_fields[] = {
     {"vcpus", FIELD_UINT, JOB(vcpus), 1, VT_VCPUS_MAX},
     {"boot_timeout_s", FIELD_UINT, JOB(boot_timeout_s), 1, SECONDS_MAX},
     {"walltime_s", FIELD_UINT, JOB(walltime_s), 0, SECONDS_MAX},
+    {"cput_s", FIELD_UINT, JOB(cput_s), 0, SECONDS_MAX},
     {"kill_grace_s", FIELD_UINT, JOB(kill_grace_s), 0, GRACE_MAX},
     {"kernel_dir", FIELD_PATH, JOB(kernel_dir), 0, 0},
     {"submit_dir", FIELD_PATH, JOB(submit_dir), 0, 0},

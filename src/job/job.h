@@ -55,6 +55,7 @@ typedef struct {
     guint vcpus;
     guint boot_timeout_s;
     guint walltime_s;   /* 0: none */
+    guint cput_s;       /* processor time of the script, as the node counts it; 0: no limit */
     guint kill_grace_s; /* between TERM and KILL */
     char *kernel_dir;   /* GUEST_KERNEL: vmlinux or vmlinuz, initramfs, initramfs-tiny */
     char *submit_dir;   /* absolute: shared, writable */

@@ -8,6 +8,7 @@
 #include "job/job.h"
 
 #define CORES_MAX 65536u
+#define SECONDS_MAX ((guint64)G_MAXINT32) /* what a job document takes */
 #define MEMORY_MIB_MAX (G_GUINT64_CONSTANT(1) << 40)
 
 typedef enum {
@@ -17,8 +18,9 @@ typedef enum {
     KEY_ENTRY, /* a name for passwd */
     KEY_TEXT,
     KEY_PATH,
-    KEY_UINT,
-    KEY_UINT64,
+    KEY_CORES,
+    KEY_SECONDS,
+    KEY_MIB,
 } KeyKind;
 
 typedef struct {
@@ -39,8 +41,9 @@ static const Key keys[] = {
     {"work_dir", KEY_PATH, true, ORDER(work_dir)},
     {"node_file", KEY_PATH, false, ORDER(node_file)},
     {"cgroup", KEY_PATH, false, ORDER(cgroup)},
-    {"cores", KEY_UINT, true, ORDER(cores)},
-    {"memory_mib", KEY_UINT64, false, ORDER(memory_mib)},
+    {"cores", KEY_CORES, true, ORDER(cores)},
+    {"memory_mib", KEY_MIB, false, ORDER(memory_mib)},
+    {"cput_s", KEY_SECONDS, false, ORDER(cput_s)},
 };
 #undef ORDER
 
@@ -67,12 +70,14 @@ static bool take_value(VtOrder *order, const Key *key, const char *value)
     switch (key->kind) {
     case KEY_VERSION:
         return strcmp(value, "1") == 0;
-    case KEY_UINT:
-        if (!g_ascii_string_to_unsigned(value, 10, 1, CORES_MAX, &number, NULL))
+    case KEY_CORES:
+    case KEY_SECONDS:
+        if (!g_ascii_string_to_unsigned(
+                value, 10, 1, key->kind == KEY_CORES ? CORES_MAX : SECONDS_MAX, &number, NULL))
             return false;
         *(guint *)at = (guint)number;
         return true;
-    case KEY_UINT64:
+    case KEY_MIB:
         return g_ascii_string_to_unsigned(value, 10, 1, MEMORY_MIB_MAX, at, NULL);
     default:
         if (!text_is_valid(key->kind, value))

@@ -20,6 +20,7 @@ typedef struct {
     char *cgroup;       /* absolute below each hierarchy's mount, or NULL */
     guint cores;        /* of the job on this node */
     guint64 memory_mib; /* of the job on this node; 0: not asked for */
+    guint cput_s;       /* processor time of the job; 0: no limit */
 } VtOrder;
 
 /* VT_ERROR_BATCH that names the line: no key=value, an unknown key, one twice or missing, a bad

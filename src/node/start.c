@@ -68,6 +68,7 @@ static bool name_job(Start *start, GError **error)
     job->name = g_strdup(start->order.name);
     job->submit_dir = g_strdup(start->order.work_dir);
     job->node_file = g_strdup(start->order.node_file);
+    job->cput_s = start->order.cput_s;
     job->run_wait_s = (guint)vt_settings_get_number(start->settings, VT_SETTING_RUN_WAIT);
     return vt_decision_is_shareable(job->submit_dir) ||
            vt_error_set(error, VT_ERROR_USER,

@@ -346,6 +346,18 @@ def walltime():
         equal((report["outcome"], report["reason"], report["exit_status"], report["script"]), ("walltime", "walltime", status, script))
 
 
+def cput():
+    """cput: a script that computes gets TERM when its processor time is used up; one that sleeps does not"""
+    path = new_path("report")
+    result = SITE.tiny("echo up; while :; do :; done", "-l", "cput=2", "--report", path)
+    equal((result.status, result.out, result.err.splitlines()[-1]), (143, b"up\n", b"vsub: the processor time (cput) is used up"))
+    report = report_of(path)
+    equal((report["outcome"], report["reason"], report["script"]), ("cput", "cput", {"signal": 15}))
+    assert report["script_ended"] - report["phases"]["running"] >= 1, report
+    result = SITE.tiny("sleep 4; echo done", "-l", "cput=3")
+    equal((result.status, result.out, result.err), (0, b"done\n", b""))
+
+
 def check_failure(result, path, reason, message):
     """One of vTorque's own failures: status 125, a message, the report. Before it, a shell may have said something."""
     equal(result.status, 125)
@@ -540,7 +552,7 @@ def two_jobs():
 TESTS = (status_and_streams, death_by_signal, stdin_is_empty, output_8_mib, input_8_mib, input_never_read, stderr_flood, stdout_flood,
          reader_gone, background_process, script_file, other_interpreter, large_script, crlf_script, bytes_in_script, output_files,
          identity, shares, surroundings, directory, environment, pbs_variables, request, signals, stop_and_continue, second_interrupt,
-         signal_at_boot, walltime, boot_timeout, panic_at_boot, agent_exits, guest_panics, guest_powers_off, agent_hangs, qemu_killed,
+         signal_at_boot, walltime, cput, boot_timeout, panic_at_boot, agent_exits, guest_panics, guest_powers_off, agent_hangs, qemu_killed,
          server_killed, vmgr_end, vmgr_stopped_engine, vmgr_mistakes)
 LARGE = (output_200_mib, input_200_mib)
 

@@ -58,7 +58,7 @@ static VtJob *new_job(guint boot_timeout_s)
         "\"init\": \"agent\", \"fs_type\": \"ramdisk\", \"scratch_dir\": \"\", "
         "\"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": \"local\", "
         "\"file_server\": \"qemu\", \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
-        "%u, \"walltime_s\": 0,"
+        "%u, \"walltime_s\": 0, \"cput_s\": 0,"
         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
         "\"mounts\": [], \"tmp_mib\": 64, "
         "\"run_wait_s\": 0, \"node_file\": \"\"}",

@@ -100,8 +100,38 @@ static void test_memory(void)
         g_autofree char *said = order_of("n1\n", "1", "1", rows[i].resources);
         g_assert_nonnull(strstr(said, rows[i].said));
     }
-    g_autofree char *none = order_of("n1\n", "1", "1", "nodes=1,vmem=1gb,pmem=3gb,mem=x");
+    g_autofree char *none = order_of("n1\n", "1", "1", "nodes=1,amem=1gb,mem=x,pmem=");
     g_assert_null(strstr(none, "memory_mib"));
+    /* Of all kinds the least, those of a process once for each core. */
+    g_autofree char *each = order_of("n1\nn1\n", "2", "1", "mem=4gb,pmem=512mb,vmem=2gb,pvmem=3gb");
+    g_assert_nonnull(strstr(each, "\nmemory_mib=1024\n"));
+    g_autofree char *all = order_of("n1\nn1\n", "2", "1", "pvmem=3gb,vmem=2gb,mem=4gb");
+    g_assert_nonnull(strstr(all, "\nmemory_mib=2048\n"));
+}
+
+static void test_cput(void)
+{
+    static const struct {
+        const char *resources, *said;
+    } rows[] = {
+        {"nodes=1,cput=10", "\ncput_s=10\n"},
+        {"cput=01:00:01,nodes=1", "\ncput_s=3601\n"},
+        {"cput=2:03", "\ncput_s=123\n"},
+        {"pcput=5,cput=7", "\ncput_s=7\n"},
+        {"cput=7,other=x,cput=9", "\ncput_s=7\n"},
+        {"cput=99999999:00:00", "\ncput_s=2147483647\n"},
+        {"cput=1:2:3:4", NULL},
+        {"cput=-1", NULL},
+        {"cput=x", NULL},
+        {"pcput=5", NULL},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *said = order_of("n1\n", "1", "1", rows[i].resources);
+        if (rows[i].said)
+            g_assert_nonnull(strstr(said, rows[i].said));
+        else
+            g_assert_null(strstr(said, "cput_s"));
+    }
 }
 
 /* A name or directory with a control character never becomes a line of its own. */
@@ -121,6 +151,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hook/request", test_request);
     g_test_add_func("/hook/nodes", test_nodes);
     g_test_add_func("/hook/memory", test_memory);
+    g_test_add_func("/hook/cput", test_cput);
     g_test_add_func("/hook/lines", test_lines);
     return g_test_run();
 }

@@ -13,7 +13,7 @@ static void test_good(void)
 {
     g_autoptr(GError) error = NULL;
     g_auto(VtOrder) order;
-    const char *text = "memory_mib=512\n" NEEDED "node_file=/var/spool/torque/aux//17.head\n"
+    const char *text = "memory_mib=512\ncput_s=60\n" NEEDED "node_file=/var/spool/torque/aux//17.head\n"
                        "cgroup=/torque/17.head\n";
     g_assert_true(vt_order_parse(&order, text, strlen(text), &error));
     g_assert_no_error(error);
@@ -27,6 +27,7 @@ static void test_good(void)
     g_assert_cmpstr(order.cgroup, ==, "/torque/17.head");
     g_assert_cmpuint(order.cores, ==, 2);
     g_assert_cmpuint(order.memory_mib, ==, 512);
+    g_assert_cmpuint(order.cput_s, ==, 60);
 }
 
 static void test_least(void)
@@ -61,6 +62,7 @@ static void test_bad(void)
         {"cores=2\n", "cores=2x\n", "'cores' is not allowed"},
         {"cores=2\n", "cores=99999999999\n", "'cores' is not allowed"},
         {"cores=2\n", "cores=2\nmemory_mib=0\n", "'memory_mib' is not allowed"},
+        {"cores=2\n", "cores=2\ncput_s=2147483648\n", "'cput_s' is not allowed"},
         {"cores=2\n", "cores=2\nuid=0\n", "a key that is unknown"},
         {"cores=2\n", "cores=2\n\n", "no key=value"},
         {"cores=2\n", "cores=2\ncgroup=/../x\n", "'cgroup' is not allowed"},

@@ -39,7 +39,8 @@ static void test_deaths(void)
 static void test_others(void)
 {
     for (int reason = 0; reason < CTL_REASONS; reason++) {
-        bool counts = reason == CTL_REASON_DONE || reason == CTL_REASON_WALLTIME;
+        bool counts =
+            reason == CTL_REASON_DONE || reason == CTL_REASON_WALLTIME || reason == CTL_REASON_CPUT;
         VtResult result = ended((CtlReason)reason, WIRE_EXIT_STATUS, 3);
         g_assert_cmpint(vt_report_status(&result), ==, counts ? 3 : VT_EXIT_FAILED);
         result.has_exit = false;

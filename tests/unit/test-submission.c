@@ -205,7 +205,7 @@ static const Wrong wrong[] = {
     {{"-l", "ncpus=2", "job.sh"},
      NULL,
      NULL,
-     "command line: -l 'ncpus=2': must be walltime=, mem= or nodes=1:ppn=*"},
+     "command line: -l 'ncpus=2': must be walltime=, cput=, mem= or nodes=1:ppn=*"},
     {{"-l", "", "job.sh"}, NULL, NULL, "command line: -l '': must be *"},
     {{"-N", "my job", "job.sh"},
      NULL,

@@ -287,7 +287,7 @@ static const struct {
     {SITE,
      {"-l", "nodes=1:ppn=4,pmem=50mb", "-vm", "img=tiny,ram=256M,vcpus=1"},
      NULL,
-     "command line: -l pmem '50mb': the virtual machine takes 436M in all*"},
+     "command line: -l pmem '50mb': the virtual machine takes 536M in all*"},
     {SITE, {"-l", "nodes=1:ppn=4,vmem=1gb", "-vm", "img=tiny,ram=256M"}, "<-l><gres=W>", NULL},
     {SITE, {"-l", "nodes=1:ppn=2,gres=foo:1", "-vm", "img=tiny"}, "<-l><gres=foo:1+W>", NULL},
     {SITE,
