@@ -188,7 +188,7 @@ static void find_events(Leaf *leaf, const char *path, size_t length, bool is_v2)
 /* Makes the leaf `place->path`. Returns 0 or -errno; -ENOENT: its parent is not there. */
 static int make_directory(const LeafPlace *place)
 {
-    /* One of that name is a killed keeper's: the slot is ours. */
+    /* One of that name is a killed keeper's: the slot is ours, or the job. */
     if (mkdir(place->path, 0755) < 0 &&
         (errno != EEXIST || rmdir(place->path) < 0 || mkdir(place->path, 0755) < 0))
         return -errno;
@@ -201,16 +201,24 @@ static int make_directory(const LeafPlace *place)
     return err;
 }
 
+/* The leaf's path, or that of the cgroup in which the job only lives. False if it is too long. */
+static bool name_place(LeafPlace *place, const char *parent, int slot, const LeafWish *wish)
+{
+    char name[64] = "";
+    if (place->is_made && wish->cgroup)
+        snprintf(name, sizeof name, "/" LEAF_BELOW);
+    else if (place->is_made)
+        snprintf(name, sizeof name, "/vtorque-%u-%d", geteuid(), slot);
+    return snprintf(place->path, LEAF_PATH_MAX, "%s%s", parent, name) < LEAF_PATH_MAX;
+}
+
 static int make_place(Leaf *leaf, const Hierarchy *hierarchy, const char *parent, int slot,
                       const LeafWish *wish)
 {
     LeafPlace *place = &leaf->places[leaf->count];
     bool is_v2 = !*hierarchy->controller;
     *place = (LeafPlace){.controller = hierarchy->controller, .is_made = hierarchy->is_led};
-    int n = hierarchy->is_led
-                ? snprintf(place->path, LEAF_PATH_MAX, "%s/vtorque-%u-%d", parent, geteuid(), slot)
-                : snprintf(place->path, LEAF_PATH_MAX, "%s", parent);
-    if (n >= LEAF_PATH_MAX)
+    if (!name_place(place, parent, slot, wish))
         return -ENAMETOOLONG;
     if (!hierarchy->is_led) {
         leaf->count += access(place->path, F_OK) == 0;

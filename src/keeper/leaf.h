@@ -16,6 +16,9 @@
 #define LEAVES_MAX                                                                                 \
     16 /* memory, pids and cpuacct of version 1, version 2, and what is only entered */
 #define LEAF_PATH_MAX 1024
+/* Below a batch system's cgroup, which has one job. Torque removes what begins with R itself, where
+ * nobody else has. */
+#define LEAF_BELOW "Rvt"
 
 typedef struct {
     const char *cgroup;        /* path below each hierarchy's mount; NULL: the starter's own */
@@ -42,10 +45,10 @@ typedef struct {
 
 #define LEAF_NONE ((Leaf){.v2 = -1, .v2_index = -1, .memory = -1, .tasks = -1})
 
-/* Makes the leaves named vtorque-<uid>-<slot> and sets what limits can be set. Below a named cgroup,
- * hierarchies with other controllers (cpuset, cpu, devices, freezer ...) get no leaf: the job lives
- * in the cgroup itself. Returns 0, or -errno where a named cgroup is not there or cannot be used;
- * what was made by then is removed by leaf_remove(). */
+/* Makes the leaves, named vtorque-<uid>-<slot> or, below a named cgroup, LEAF_BELOW, and sets what
+ * limits can be set. Below a named cgroup, hierarchies with other controllers (cpuset, cpu, devices,
+ * freezer ...) get no leaf: the job lives in the cgroup itself. Returns 0, or -errno where a named
+ * cgroup is not there or cannot be used; what was made by then is removed by leaf_remove(). */
 int leaf_make(int slot, const LeafWish *wish, Leaf *leaf);
 
 /* Moves the calling thread, the only one of its process, into every place that takes it; `is_in_v2`:

@@ -255,6 +255,13 @@ def walltime():
     assert "walltime" in err, err
 
 
+def cput():
+    """processor time over: Torque sees none of it, the engine ends the job"""
+    status, out, err = finish("echo up\nwhile :; do :; done\n", "-l", "cput=2")
+    equal((status, out), (143, "up\n"))
+    assert err.endswith("vtorque-run: the processor time (cput) is used up\n"), err
+
+
 def signals():
     """qsig USR1: once, though Torque sends it four times; twice if it is sent twice (where the login shell does not die of it)"""
     BED.configure(f"{CONFIG}$exec_with_exec true\n")
@@ -557,7 +564,7 @@ input()
 
 TESTS = (
     tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
-    deleted_running, deleted_in_prologue, walltime, signals, requeued, mom_restarted,
+    deleted_running, deleted_in_prologue, walltime, cput, signals, requeued, mom_restarted,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
