@@ -2,14 +2,16 @@
 /*
  * cli/jobs.c - jobs that live on this machine.
  *
- * Reads from: run folders of this uid, engines. Trusts: the folders (made by keepers of this uid);
- * of an engine's answer only that it is text, which is made printable.
+ * Reads from: run folders of this uid, the daemon, engines. Trusts: the folders (made by keepers of
+ * this uid); of an engine's answer only that it is text, which is made printable.
  */
 #include "cli/jobs.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -19,6 +21,7 @@
 #include "ctl/live.h"
 
 #define ASK_TIMEOUT_MS 2000
+#define END_PATIENCE_MS 15000 /* for an engine, after the grace */
 
 void vt_live_job_free(VtLiveJob *job)
 {
@@ -26,6 +29,7 @@ void vt_live_job_free(VtLiveJob *job)
         return;
     g_free(job->id);
     g_free(job->name);
+    g_free(job->user);
     g_free(job->vm);
     g_free(job->phase);
     g_free(job->ram_mib);
@@ -67,11 +71,63 @@ static VtLiveJob *load(int root, int slot)
     return job;
 }
 
+static gint64 number_of(const char *text, const char *key)
+{
+    g_autofree char *value = value_of(text, key);
+    return value ? g_ascii_strtoll(value, NULL, 10) : 0;
+}
+
+/* The batch system's jobs, where there is a daemon. Root sees them as its own. */
+static void add_batch(GPtrArray *jobs)
+{
+    WireHeader header;
+    char text[WIRE_STRING_MAX + 1];
+    vt_autofd door = geteuid() == 0 ? -1 : ctl_door_connect(CTL_DOOR_USER, 0);
+    g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
+    if (door < 0 || ctl_door_send(door, CTL_DOOR_LIST, 0, NULL, 0, NULL, 0) < 0)
+        return;
+    while (ctl_door_receive(door, &header, payload, ASK_TIMEOUT_MS) == 0 &&
+           header.type == CTL_ANSWER && header.length > 0) {
+        WireReader reader = wire_reader(payload, header.length);
+        wire_get_string(&reader, text, sizeof text);
+        char *id = reader.ok ? value_of(text, "id=") : NULL;
+        if (!id)
+            return;
+        VtLiveJob *job = g_new0(VtLiveJob, 1);
+        job->is_batch = true;
+        job->slot = (int)number_of(text, "slot=");
+        job->keeper = (pid_t)number_of(text, "keeper=");
+        job->started = number_of(text, "started=");
+        job->id = id;
+        job->name = value_of(text, "name=");
+        g_ptr_array_add(jobs, job);
+    }
+}
+
+/* All jobs, of whom no engine was asked yet. */
+static GPtrArray *load_all(GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
+    vt_autofd root = open_root(error);
+    if (root < 0 && root != -ENOENT)
+        return NULL;
+    if (root >= 0)
+        ctl_root_sweep(root);
+    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++) {
+        VtLiveJob *job = load(root, slot);
+        if (job)
+            g_ptr_array_add(jobs, job);
+    }
+    add_batch(jobs);
+    return g_steal_pointer(&jobs);
+}
+
 static void ask_engine(VtLiveJob *job)
 {
     g_autofree char *text = vt_jobs_ask(job, CTL_QUERY, 0, ASK_TIMEOUT_MS, NULL);
     if (!text)
         return;
+    job->user = value_of(text, "user=");
     job->vm = value_of(text, "vm=");
     job->phase = value_of(text, "phase=");
     job->ram_mib = value_of(text, "ram_mib=");
@@ -81,21 +137,10 @@ static void ask_engine(VtLiveJob *job)
 
 GPtrArray *vt_jobs_list(GError **error)
 {
-    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    vt_autofd root = open_root(error);
-    if (root == -ENOENT)
-        return g_steal_pointer(&jobs);
-    if (root < 0)
-        return NULL;
-    ctl_root_sweep(root);
-    for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
-        VtLiveJob *job = load(root, slot);
-        if (!job)
-            continue;
-        ask_engine(job);
-        g_ptr_array_add(jobs, job);
-    }
-    return g_steal_pointer(&jobs);
+    GPtrArray *jobs = load_all(error);
+    for (guint i = 0; jobs && i < jobs->len; i++)
+        ask_engine(jobs->pdata[i]);
+    return jobs;
 }
 
 static bool names(const char *given, const char *id)
@@ -107,30 +152,39 @@ static bool names(const char *given, const char *id)
 
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
 {
-    g_autoptr(VtLiveJob) found = NULL;
-    vt_autofd root = open_root(error);
-    if (root < 0 && root != -ENOENT)
-        return NULL;
-    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++) {
-        g_autoptr(VtLiveJob) job = load(root, slot);
-        if (!job || !names(id, job->id))
+    g_autoptr(GPtrArray) jobs = load_all(error);
+    guint found = 0, n = 0;
+    for (guint i = 0; jobs && i < jobs->len; i++) {
+        const VtLiveJob *job = jobs->pdata[i], *first = jobs->pdata[found];
+        if (!names(id, job->id))
             continue;
-        if (found) {
+        if (n++ > 0) {
             vt_error_set(error, VT_ERROR_USER, "'%s' names more than one job: '%s' and '%s'", id,
-                         found->id, job->id);
+                         first->id, job->id);
             return NULL;
         }
-        found = g_steal_pointer(&job);
+        found = i;
     }
-    if (!found)
+    if (n == 1)
+        return g_ptr_array_steal_index(jobs, found);
+    if (jobs)
         vt_error_set(error, VT_ERROR_USER, "no job '%s' lives here (see 'vmgr list')", id);
-    return g_steal_pointer(&found);
+    return NULL;
+}
+
+static int connect_daemon(const VtLiveJob *job)
+{
+    vt_autofd door = ctl_door_connect(CTL_DOOR_USER, 0);
+    int err = door < 0 ? door : ctl_door_send_text(door, CTL_DOOR_CONTROL, 0, job->id);
+    return err < 0 ? err : vt_fd_steal(&door);
 }
 
 static int connect_engine(const VtLiveJob *job, GError **error)
 {
-    vt_autofd root = open_root(NULL);
-    vt_autofd fd = root < 0 ? root : ctl_live_connect(root, job->slot);
+    vt_autofd root = job->is_batch ? -1 : open_root(NULL);
+    vt_autofd fd = job->is_batch ? connect_daemon(job)
+                   : root < 0    ? root
+                                 : ctl_live_connect(root, job->slot);
     if (fd < 0)
         vt_error_set_errno(error, VT_ERROR_HOST, -fd, "cannot reach the engine of job '%s'",
                            job->id);
@@ -159,8 +213,25 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
     return text;
 }
 
+/* Its keeper is root's: where the engine does not obey, the batch system's own order does. */
+static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **error)
+{
+    g_autofree char *taken = NULL;
+    char byte;
+    vt_autofd fd = connect_engine(job, error);
+    if (fd < 0)
+        return false;
+    taken = ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
+    if (!taken || !vt_fd_wait(fd, grace_ms + END_PATIENCE_MS) || recv(fd, &byte, 1, 0) > 0)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "job '%s' does not end: end it by the batch system", job->id);
+    return true;
+}
+
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)
 {
+    if (job->is_batch)
+        return end_batch(job, now, grace_ms, error);
     const CtlLive live = {.slot = job->slot, .keeper = job->keeper};
     vt_autofd root = open_root(error);
     if (root < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/jobs.h - the jobs of this user (root: of the node) that live here, found by their run
- * folders. */
+/*
+ * cli/jobs.h - the jobs of this user (root: of the node) that live here: those that the user has
+ * started, found by their run folders, and those of the batch system, by way of the daemon.
+ */
 #pragma once
 
 #include <glib.h>
@@ -10,10 +12,12 @@
 typedef struct {
     int slot;
     pid_t keeper;
+    bool is_batch; /* the daemon's, and not to be seen but by asking it */
     char *id;
     char *name;
     gint64 started; /* seconds since 1970 */
     /* From the engine; NULL where it does not answer. */
+    char *user;
     char *vm;
     char *phase;
     char *ram_mib;
@@ -21,8 +25,8 @@ typedef struct {
     char *memory_mib; /* that its cgroup holds it to; "0": nothing does */
 } VtLiveJob;
 
-/* All of them, by slot. What killed keepers left is removed on the way. (transfer full) of
- * VtLiveJob, or NULL. */
+/* All of them, by slot, one's own first. What killed keepers left is removed on the way. (transfer
+ * full) of VtLiveJob, or NULL. */
 GPtrArray *vt_jobs_list(GError **error);
 
 /* The job named `id`; a unique part of it up to a dot is enough. NULL and VT_ERROR_USER if there is
@@ -36,5 +40,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtLiveJob, vt_live_job_free)
 char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_ms, GError **error);
 
 /* Ends the job and waits until its run folder is gone. An engine that does not obey in time is
- * ended by its keeper, a keeper that does not by SIGKILL. */
+ * ended by its keeper, a keeper that does not by SIGKILL. Of the batch system's jobs the end of the
+ * engine is waited for, which must obey. */
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error);

@@ -29,6 +29,9 @@ typedef enum {
     /* user.sock, the owner or root. A job's id. The connection becomes one of ctl/control.h, or
      * CTL_REFUSED. */
     CTL_DOOR_CONTROL = 195,
+    /* user.sock, everybody. No payload. A CTL_ANSWER for each job of the peer's (root: of all), a
+     * string of lines slot=, keeper=, started=, id=, name=; then an empty one. */
+    CTL_DOOR_LIST = 196,
 } CtlDoorType;
 
 /* CLOCK_MONOTONIC in milliseconds. */

@@ -72,6 +72,22 @@ static int end(const VtVisitor *visitor, int root, const CtlLive *live, guint8 h
     return 0;
 }
 
+static int list(const VtVisitor *visitor, int root)
+{
+    CtlLive live;
+    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++) {
+        if (ctl_live_load(root, slot, &live) < 0 ||
+            (visitor->uid != 0 && visitor->uid != live.owner))
+            continue;
+        g_autofree char *text =
+            g_strdup_printf("slot=%d\nkeeper=%d\nstarted=%lld\nid=%s\nname=%s\n", slot, live.keeper,
+                            live.started, live.id, live.name);
+        ctl_door_send_text(visitor->fd, CTL_ANSWER, 0, text);
+    }
+    ctl_door_send(visitor->fd, CTL_ANSWER, 0, NULL, 0, NULL, 0);
+    return 0;
+}
+
 int vt_visitor_serve(const VtVisitor *visitor)
 {
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
@@ -88,6 +104,8 @@ int vt_visitor_serve(const VtVisitor *visitor)
     }
     CtlLive found;
     vt_autofd root = ctl_root_find();
+    if (header.type == CTL_DOOR_LIST)
+        return list(visitor, root);
     const CtlLive *live = find_job(visitor, root, &header, payload, &found) ? &found : NULL;
     switch (header.type) {
     case CTL_DOOR_RUN:

@@ -167,7 +167,7 @@ class Bed:
 
     def kill_mom(self, number=signal.SIGKILL, node=None):
         node = node or self.nodes[0]
-        pid = node.mom()
+        pid = wait_for(node.mom, "a pbs_mom that runs")  # a real one is on record a moment after its start; pid 0 would be ourselves
         process = lib.read_process(pid)
         os.kill(pid, number)
         wait_for(lambda: not lib.is_same(process), "the death of pbs_mom")

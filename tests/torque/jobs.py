@@ -8,6 +8,7 @@ Each row ends with nothing left: no process, run folder, cgroup or spool file of
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
@@ -468,6 +469,24 @@ def of_another():
     os.unlink(f"{BED.folder}/go")
 
 
+def managed():
+    """vmgr of the owner lists, shows and ends the job, root's does too, another user's sees nothing of it"""
+    vmgr = f"{VT.site.bin}/vmgr"
+    with running("trap 'echo grace; exit 3' TERM\necho up\nwhile :; do sleep 0.1; done\n", "-N", "managed") as job_id, TemporaryUser() as other:
+        for listing in (BED.run(vmgr, "list", "--json").out, BED.root(vmgr, "list", "--json").out):
+            (job,) = (job for job in json.loads(listing) if job["id"] == job_id)
+            equal((job["user"], job["name"], job["phase"], job["vcpus"], job["ram_mib"]), (BED.user.name, "managed", "running", 1, 128))
+        equal(BED.run(vmgr, "list", "--json", user=other, cwd="/").out, b"[]\n")
+        refused = (2, b"", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n".encode())
+        for verb in ("end", "console"):
+            equal(BED.run(vmgr, verb, job_id, user=other, cwd="/"), refused)
+        equal(BED.run(vmgr, "console", job_id.partition(".")[0]), (0, b"", b""))
+        equal(BED.run(vmgr, "end", job_id), (0, b"", b""))
+        status, out, err = result(job_id)
+        equal((status, out), (125, "up\ngrace\n"))
+        assert err.endswith("vtorque-run: the job was ended\n"), err
+
+
 def second_run():
     """the owner asks for a run connection again: the first one stays"""
     with running("echo up\nuntil [ -e go ]; do sleep 0.1; done\necho end\n", "-d", BED.folder) as job_id:
@@ -570,7 +589,7 @@ TESTS = (
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
     site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
     *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
-    of_another, second_run, garbage, root_door, crowded, thousand,
+    of_another, managed, second_run, garbage, root_door, crowded, thousand,
 )
 
 if __name__ == "__main__":
