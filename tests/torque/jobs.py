@@ -280,7 +280,7 @@ def signals():
 
 
 def requeued():
-    """qrerun: the job runs again in a new guest"""
+    """qrerun: the job runs again in a new guest, and appends to what it has printed"""
     script = f"echo up >> {BED.folder}/runs; echo up; n=0; while [ $n -lt 40 ]; do n=$((n + 1)); sleep 0.1; done\n"
     BED.hook("epilogue.orig", "sleep 3")  # Torque's delayed KILL would hit the next run (facts 2)
     try:
@@ -290,7 +290,7 @@ def requeued():
     finally:
         os.unlink(f"{BED.home}/mom_priv/epilogue.orig")
     with open(f"{BED.folder}/runs", encoding="utf-8") as file:
-        equal((status, out, file.read()), (0, "up\n", "up\nup\n"))
+        equal((status, out, file.read()), (0, "up\nup\n", "up\nup\n"))
 
 
 def mom_restarted():

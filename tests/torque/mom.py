@@ -200,7 +200,8 @@ class Mom:
         job.state = "starting"
         os.chown(self.script_copy(job), job.uid, job.gid)  # facts 1.3: the user's before prologue
         for suffix in ("OU", "ER"):
-            write_file(f"{self.home}/spool/{job.prefix}.{suffix}", b"", 0o600, (job.uid, job.gid))
+            if not os.path.exists(f"{self.home}/spool/{job.prefix}.{suffix}"):  # after qrerun it is
+                write_file(f"{self.home}/spool/{job.prefix}.{suffix}", b"", 0o600, (job.uid, job.gid))
         hosts = job.variables["BEOWULF_JOB_MAP"].split(":") if "BEOWULF_JOB_MAP" in job.variables else job.slots()  # facts 1.2
         write_file(self.node_file(job), "".join(f"{host}\n" for host in hosts), 0o644)
         if job.sisters:
@@ -461,7 +462,7 @@ class Mom:
         """facts 1.4: no output of a job that was aborted; it stays in spool."""
         spool = [f"{self.home}/spool/{job.prefix}.{suffix}" for suffix in ("OU", "ER")]
         if job.status in (RETRY, ABORT) or job.rerun:
-            if job.status != ABORT:  # not on the page of facts: chosen
+            if job.status == RETRY:  # not on the page of facts: chosen. After qrerun the next run appends (seen on a real Torque)
                 remove(*spool)
             self.obit(job)
             return
