@@ -52,6 +52,7 @@ typedef enum {
     VT_SETTING_QSUB_ON_FE,          /* path */
     VT_SETTING_QSUB_ON_NODES,       /* path */
     VT_SETTING_EXCLUSIVE_NODES,     /* truth */
+    VT_SETTING_KILL_USER,           /* truth */
     VT_SETTING_LARGEST_NODE_CORES,  /* count; not set: not known */
     VT_SETTING_LARGEST_NODE_RAM,    /* MiB; not set: not known */
     VT_SETTING_COUNT,

@@ -141,6 +141,11 @@ const VtSettingInfo vt_setting_table[] = {
                                     0, NULL, "true", "must be true or false",
                                     "jobs with virtual machines have their nodes for themselves",
                                     &vt_truth_choice},
+    [VT_SETTING_KILL_USER] = {"KILL_USER_PROCESSES_AFTER_JOB", VT_VALUE_CHOICE, VT_STATE_ACTIVE, 0,
+                              0, NULL, "true", "must be true or false",
+                              "the epilogue kills what the user has left running on a node that "
+                              "was the job's alone (PBS_EXCLUSIVE_NODE_ALLOC)",
+                              &vt_truth_choice},
     [VT_SETTING_LARGEST_NODE_CORES] =
         {"LARGEST_NODE_CORES", VT_VALUE_COUNT, VT_STATE_ACTIVE, 1, 65536, "cores", NULL,
          "must be a number from 1 to 65536",
@@ -158,7 +163,6 @@ const VtSettingInfo vt_setting_table[] = {
     LATER("VM_NFS_OPT", NULL, "NFS export for the guests' /opt"),
     LATER("ARP_BIN", "/usr/sbin/arp", "path of arp"),
     LATER("MAC_PREFIX", "52:54:00", "first bytes of the guests' MAC addresses"),
-    LATER("KILL_USER_PROCESSES_AFTER_JOB", "true", "kill the user's processes in the epilogue"),
     LATER("MEASURE_TIME", "false", "log run times"),
     LATER("SSH_TIMEOUT", "5", "time for an SSH connection, in s"),
     LATER("NFS_TIMEOUT", "3", "time to wait for shared files, in s"),

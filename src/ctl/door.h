@@ -20,6 +20,9 @@ typedef enum {
     /* hook.sock. Lines key=value: a job to start. The connection becomes the engine's: CTL_PHASE,
      * CTL_NOTE, CTL_OUTCOME (ctl/run.h); its end before the phase ready ends the job. */
     CTL_DOOR_START = 192,
+    /* hook.sock. A line user=NAME: what is left of that user's may go, if the site's settings say
+     * so: the node was the job's alone. Answer: CTL_ANSWER, empty, when it is done. */
+    CTL_DOOR_CLEAN = 197,
     /* user.sock, the owner or root. A job's id. The connection becomes the engine's run connection;
      * CTL_OUTCOME if there is none to be had. */
     CTL_DOOR_RUN = 193,

@@ -16,6 +16,7 @@
 #define STARTING_S 20 /* for a start that is under way to come as far as its run folder */
 #define CONNECT_MS 1000
 #define ANSWER_MS 1000
+#define CLEAN_MS 5000
 
 static void on_alarm(int number)
 {
@@ -40,9 +41,28 @@ static void end_job(const char *id)
         ctl_starting_unlock(id, lock);
 }
 
+/* What the user has left running goes where nobody else's is meant: the daemon knows whether the
+ * site wants it, and does it. */
+static void clean_user(const Hook *hook)
+{
+    static uint8_t payload[WIRE_PAYLOAD_MAX];
+    char order[300];
+    WireHeader header;
+    if (hook->argc < 3 || !hook_is_alone(hook))
+        return;
+    int size = snprintf(order, sizeof order, "user=%s\n", hook->argv[2]);
+    ctl_autofd door = ctl_door_connect(CTL_DOOR_HOOK, CONNECT_MS);
+    if (door >= 0 && size < (int)sizeof order &&
+        ctl_door_send(door, CTL_DOOR_CLEAN, 0, order, (size_t)size, NULL, 0) == 0)
+        ctl_door_receive(door, &header, payload, CLEAN_MS);
+}
+
 int hook_epilogue(const Hook *hook)
 {
+    signal(SIGPIPE, SIG_IGN);
     end_job(hook->argv[1]);
+    clean_user(hook);
+    signal(SIGPIPE, SIG_DFL);
     return hook_chain(hook);
 }
 

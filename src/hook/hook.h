@@ -44,6 +44,8 @@ void hook_find_request(Hook *hook);
 const char *hook_resources(const Hook *hook);
 /* Seconds that the batch system gives a hook in all ($prologalarm in its configuration). */
 int hook_limit_s(void);
+/* True if the batch system has no other job on this node, running or not yet forgotten. */
+bool hook_is_alone(const Hook *hook);
 /* Writes the order of START (doc/contracts/ctl.md) into `text`. Returns NULL, or what is wrong. */
 const char *hook_format_order(const Hook *hook, char *text, unsigned size);
 

@@ -7,6 +7,7 @@
  * that one may hold what looks like another. What is found twice counts as the least.
  */
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -91,6 +92,23 @@ int hook_limit_s(void)
                 limit = value;
         }
     return limit;
+}
+
+bool hook_is_alone(const Hook *hook)
+{
+    char own[300];
+    /* Root's hooks are called in mom_priv, which has a file for each job of the node. */
+    DIR *folder = opendir("jobs");
+    bool is_alone = folder != NULL;
+    snprintf(own, sizeof own, "%s.JB", hook->argv[1]);
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
+        const char *ending = strrchr(entry->d_name, '.');
+        if (ending && strcmp(ending, ".JB") == 0 && strcmp(entry->d_name, own) != 0)
+            is_alone = false;
+    }
+    if (folder)
+        closedir(folder);
+    return is_alone;
 }
 
 /* MiB of Torque's SIZE, rounded down; 0 for what is none. */

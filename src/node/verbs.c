@@ -10,6 +10,7 @@
 #include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
+#include "node/clean.h"
 #include "node/start.h"
 
 #define START_S 120 /* a user database that hangs, and the end of an earlier run */
@@ -88,6 +89,21 @@ static int list(const VtVisitor *visitor, int root)
     return 0;
 }
 
+static int serve_hook(const VtVisitor *visitor, const WireHeader *header, const guint8 *payload)
+{
+    if (header->type == CTL_DOOR_START) {
+        alarm(START_S);
+        return vt_start_job(visitor->fd, (const char *)payload, header->length,
+                            visitor->settings_file);
+    }
+    if (header->type != CTL_DOOR_CLEAN)
+        return VT_EXIT_USAGE;
+    g_autofree char *text = g_strndup((const char *)payload, header->length);
+    int status = vt_clean_user(text, visitor->settings_file);
+    ctl_door_send(visitor->fd, CTL_ANSWER, 0, NULL, 0, NULL, 0);
+    return status;
+}
+
 int vt_visitor_serve(const VtVisitor *visitor)
 {
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
@@ -95,13 +111,8 @@ int vt_visitor_serve(const VtVisitor *visitor)
     alarm(VERB_S);
     if (ctl_door_receive(visitor->fd, &header, payload, CTL_DOOR_SPEAK_MS) < 0)
         return VT_EXIT_USAGE;
-    if (visitor->is_hook) {
-        if (header.type != CTL_DOOR_START)
-            return VT_EXIT_USAGE;
-        alarm(START_S);
-        return vt_start_job(visitor->fd, (const char *)payload, header.length,
-                            visitor->settings_file);
-    }
+    if (visitor->is_hook)
+        return serve_hook(visitor, &header, payload);
     CtlLive found;
     vt_autofd root = ctl_root_find();
     if (header.type == CTL_DOOR_LIST)

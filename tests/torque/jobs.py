@@ -321,6 +321,49 @@ def dies(name, how):
     return row
 
 
+@contextlib.contextmanager
+def other_settings(**rows):
+    """Some of the site's settings are others meanwhile."""
+    with open(VT.conf, encoding="utf-8") as file:
+        before = file.read()
+    kept = "".join(line for line in before.splitlines(True) if line.partition("=")[0] not in rows)
+    BED.write(VT.conf, kept + "".join(f"{name}={value}\n" for name, value in rows.items()))
+    try:
+        yield
+    finally:
+        BED.write(VT.conf, before)
+
+
+def left_running(exclusive, kills, beside=False):
+    """What becomes of a process of the user's when a job ends: True if it lives on."""
+    flag = f"{BED.folder}/flag"
+    wait = f"until [ -e {flag} ]; do sleep 0.1; done\n"
+    with running(f"echo up\n{wait}") as job_id:
+        other = BED.qsub(f"{wait}sleep 3\n") if beside else None
+        if other:
+            BED.wait(other, "R")
+        processes = [subprocess.Popen([*prefix, "sleep", "300"]) for prefix in (BED.user.prefix(), ())]
+        with other_settings(PBS_EXCLUSIVE_NODE_ALLOC=exclusive, KILL_USER_PROCESSES_AFTER_JOB=kills):
+            with open(flag, "x", encoding="ascii"):
+                pass
+            BED.wait(job_id)
+            lives = [process.poll() is None for process in processes]
+        for process in processes:
+            process.kill()
+            process.wait()
+        if other:
+            BED.wait(other)
+    os.unlink(flag)
+    equal((lives[1], result(job_id)[0]), (True, 0), "root's process, and the job")
+    return lives[0]
+
+
+def user_killed():
+    """KILL_USER_PROCESSES_AFTER_JOB: what the user has left running goes with the job, where the node was the job's alone"""
+    equal(left_running("true", "true"), False, "on a node of its own")
+    equal([left_running("true", "false"), left_running("false", "true"), left_running("true", "true", beside=True)], [True] * 3)
+
+
 def daemon_restarted():
     """the daemon killed and started again while a job counts: no line is lost or doubled"""
     script = "echo up\nn=0; while [ $n -lt 30 ]; do n=$((n + 1)); echo $n; sleep 0.1; done\n"
@@ -338,18 +381,6 @@ def daemon_late():
         job_id = submit("echo ran\n")
         wait_for(lambda: BED.job(job_id).get("job_state") == "R", "the prologue")
     equal(result(job_id)[:2], (0, "ran\n"))
-
-
-@contextlib.contextmanager
-def further_settings(line):
-    """One line more in the site's file, for a while."""
-    with open(VT.conf, encoding="utf-8") as file:
-        good = file.read()
-    BED.write(VT.conf, f"{good}{line}\n")
-    try:
-        yield
-    finally:
-        BED.write(VT.conf, good)
 
 
 def refused_text(job_id):
@@ -376,7 +407,7 @@ def no_daemon():
 
 def bad_settings():
     """settings that cannot be read: bare jobs as ever, the others fail with file and line"""
-    with further_settings("NO_SUCH_KEY=1"):
+    with other_settings(NO_SUCH_KEY="1"):
         status, text = refused_text(submit_plain(envelope("echo never\n")))
         bare = BED.finish("echo bare\n")
     equal((status, bare), ("-2", (0, "bare\n", "")))
@@ -438,7 +469,7 @@ def forged_good():
 
 def nobody_came():
     """a guest for which nobody comes ends after RUN_WAIT"""
-    with further_settings("RUN_WAIT=1"):
+    with other_settings(RUN_WAIT="1"):
         job_id = submit_plain("echo up; sleep 100\n")
         try:
             wait_output(job_id, b"up\n")
@@ -585,7 +616,7 @@ TESTS = (
     tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
     deleted_running, deleted_in_prologue, walltime, cput, signals, requeued, mom_restarted,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
-    daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
+    user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
     site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
     *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
