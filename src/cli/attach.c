@@ -292,6 +292,9 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
     case WIRE_EXIT:
         take_exit(attach, header, payload);
         break;
+    case CTL_PING:
+        vt_channel_send(attach->channel, CTL_PONG, 0, NULL, 0);
+        break;
     case CTL_NOTE:
     case CTL_OUTCOME:
         take_text(attach, header, payload);

@@ -36,6 +36,9 @@ typedef enum {
     CTL_FILES = 133,
     /* Engine, first on a run connection that came later: string, lines key=value (image, vm, vcpus, ...) */
     CTL_JOB = 134,
+    /* Engine, to a run connection that came later, once the script runs: are you there? */
+    CTL_PING = 135,
+    CTL_PONG = 136, /* client: yes */
 } CtlType;
 
 /* A job's life, in order (doc/contracts/job-life.md). The first two are the keeper's. */

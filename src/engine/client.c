@@ -122,6 +122,9 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
         vt_life_stop(engine, CTL_REASON_ENDED,
                      header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         return true;
+    case CTL_PONG:
+        vt_pause_answered(engine);
+        return true;
     case CTL_FILES:
         return take_files(engine, header->aux);
     default:

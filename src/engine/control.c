@@ -54,7 +54,8 @@ char *vt_control_describe(const VtEngine *engine)
                            "vcpus=%u\nmemory_mib=%u\n",
                            engine->job->id, engine->job->name, engine->job->owner.user,
                            vt_choice_word(&vt_image_choice, engine->job->image),
-                           engine->plan->vm_name, ctl_phase_name(newest_phase(engine)),
+                           engine->plan->vm_name,
+                           engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)),
                            engine->plan->ram_mib, engine->plan->vcpus, engine->oom.memory_mib);
 }
 

@@ -81,11 +81,14 @@ typedef struct {
     bool input_ended;     /* nobody in the guest reads stdin any more */
     bool exited;          /* the session's process has */
     bool stopping;        /* the session has been told to end */
+    guint missing;        /* seconds for which the run connection has not answered */
+    bool is_paused;       /* the guest's processors stand still, since nobody answers */
+    guint late_plans;     /* plans after the first that the agent has not applied yet */
     CtlReason reason;
     char *message;
     char *qmp_failure;     /* what was wrong with the monitor, or NULL */
     guint64 cput_start_us; /* processor time that was used before the script */
-    guint boot_timer, wall_timer, cput_timer, grace_timer, close_timer, reader_timer,
+    guint boot_timer, wall_timer, cput_timer, ping_timer, grace_timer, close_timer, reader_timer,
         run_timer; /* runs while the guest is ready and waits for its run connection */
     GMainLoop *loop;
     int exit_status; /* this process's own, once the loop is left */
@@ -123,6 +126,11 @@ void vt_client_start(VtEngine *engine);
  * for one; `fd` is then still the caller's. */
 bool vt_client_take(VtEngine *engine, int fd);
 void vt_client_phase(VtEngine *engine, CtlPhase phase);
+
+/* pause.c: the guest stands still while a batch job's vtorque-run is stopped. */
+/* The script runs: from now on the run connection is asked, if it came later. */
+void vt_pause_start(VtEngine *engine);
+void vt_pause_answered(VtEngine *engine);
 
 /* session.c: session 0 in the agent. */
 void vt_session_send_script(VtEngine *engine);

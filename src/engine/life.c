@@ -83,6 +83,7 @@ static void clear_timers(VtEngine *engine)
     g_clear_handle_id(&engine->boot_timer, g_source_remove);
     g_clear_handle_id(&engine->wall_timer, g_source_remove);
     g_clear_handle_id(&engine->cput_timer, g_source_remove);
+    g_clear_handle_id(&engine->ping_timer, g_source_remove);
     g_clear_handle_id(&engine->grace_timer, g_source_remove);
     g_clear_handle_id(&engine->close_timer, g_source_remove);
 }
@@ -203,7 +204,7 @@ void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
         return;
     }
     set_reason(engine, reason, message);
-    if (how == CTL_END_NOW || engine->state < VT_STATE_PLAN) {
+    if (how == CTL_END_NOW || engine->state < VT_STATE_PLAN || engine->is_paused) {
         finish(engine);
     } else if (engine->state != VT_STATE_RUNNING) {
         close_guest(engine);
@@ -336,6 +337,8 @@ static void take_ready(VtEngine *engine)
     } else if (engine->state == VT_STATE_SCRIPT) {
         engine->state = VT_STATE_RUNNING;
         vt_session_open(engine);
+    } else if (engine->late_plans > 0) {
+        engine->late_plans--;
     } else if (engine->state < VT_STATE_CLOSING) {
         vt_life_fail(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent was ready out of turn");
     }
@@ -360,6 +363,7 @@ static void take_started(VtEngine *engine)
     vt_engine_reach(engine, CTL_PHASE_RUNNING);
     if (engine->job->walltime_s > 0)
         engine->wall_timer = g_timeout_add_seconds(engine->job->walltime_s, on_walltime, engine);
+    vt_pause_start(engine);
     if (engine->job->cput_s > 0) {
         engine->cput_start_us = cputime_used(engine);
         on_cputime(engine);

@@ -131,14 +131,14 @@ static void add_tmpfs(GPtrArray *steps, const VtJob *job, guint64 flags, const c
     add_mount(steps, flags | MS_NOSUID | MS_NODEV, "tmpfs", "tmpfs", target, data);
 }
 
-static void add_clock(GPtrArray *steps, guint64 now_ns)
+GBytes *vt_guest_clock(guint64 now_ns)
 {
     guint8 buffer[12];
     WireWriter writer = wire_writer(buffer, sizeof buffer);
 
     wire_put_u64(&writer, now_ns / NANOSECONDS);
     wire_put_u32(&writer, (guint32)(now_ns % NANOSECONDS));
-    add_written(steps, WIRE_STEP_CLOCK, &writer);
+    return g_bytes_new(buffer, writer.used);
 }
 
 /* The agent has mounted /run without a limit. */
@@ -256,7 +256,8 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
 
     if (random_size > 0)
         add_bytes(steps, WIRE_STEP_RANDOM, random, random_size);
-    add_clock(steps, now_ns);
+    g_autoptr(GBytes) clock = vt_guest_clock(now_ns);
+    add_bytes(steps, WIRE_STEP_CLOCK, g_bytes_get_data(clock, NULL), g_bytes_get_size(clock));
     add_string(steps, WIRE_STEP_HOSTNAME, plan->vm_name);
     add_string(steps, WIRE_STEP_LINK_UP, "lo");
     add_run(steps, job, plan);

@@ -34,6 +34,9 @@ typedef struct {
 GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_ns,
                              const void *random, gsize random_size);
 
+/* The payload of a step WIRE_STEP_CLOCK. (transfer full) */
+GBytes *vt_guest_clock(guint64 now_ns);
+
 /* The steps as text for people: one line a step, the bytes of a file below it, indented. Random
  * bytes are counted, not shown. (transfer full) */
 char *vt_guest_plan_explain(GPtrArray *steps);

@@ -279,6 +279,40 @@ def signals():
     equal((status, out), (4, "up\nusr1\nusr1\nbye\n"))
 
 
+def stopped():
+    """vtorque-run stopped: the guest stands still, CONT: it goes on, and its clock is right; qdel ends one that stands still"""
+    script = "echo up\nfor i in $(seq 100); do echo $i; sleep 0.2; done &\nuntil [ -e go ]; do sleep 0.1; done\ndate +%s\nkill $!\n"
+
+    def client():
+        return next(process.pid for process in lib.processes() if process.name == "vtorque-run")
+
+    def phase():
+        return [job["phase"] for job in json.loads(BED.root(f"{VT.site.bin}/vmgr", "list", "--json").out)]
+
+    def stop(job_id):
+        os.kill(client(), signal.SIGSTOP)
+        wait_for(lambda: phase() == ["paused"], "the pause")
+        before = spooled(job_id)
+        time.sleep(3)
+        equal(spooled(job_id), before, "what a guest that stands still prints")
+
+    with running(f"cd {BED.folder}\n{script}") as job_id:
+        stop(job_id)
+        with open(f"{BED.folder}/go", "x", encoding="ascii"):
+            pass
+        woken = time.time()
+        os.kill(client(), signal.SIGCONT)
+        status, out, _ = result(job_id)
+        equal(status, 0)
+        # It has stood still for six seconds at least.
+        assert woken - 2 < int(out.splitlines()[-1]) < time.time() + 2, (woken, out)
+    os.unlink(f"{BED.folder}/go")
+    with running(f"cd {BED.folder}\n{script}") as job_id:
+        stop(job_id)
+        BED.run("qdel", job_id)
+        result(job_id)
+
+
 def requeued():
     """qrerun: the job runs again in a new guest, and appends to what it has printed"""
     script = f"echo up >> {BED.folder}/runs; echo up; n=0; while [ $n -lt 40 ]; do n=$((n + 1)); sleep 0.1; done\n"
@@ -614,7 +648,7 @@ input()
 
 TESTS = (
     tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
-    deleted_running, deleted_in_prologue, walltime, cput, signals, requeued, mom_restarted,
+    deleted_running, deleted_in_prologue, walltime, cput, signals, stopped, requeued, mom_restarted,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
