@@ -55,6 +55,7 @@ typedef enum {
     VT_SETTING_KILL_USER,           /* truth */
     VT_SETTING_LARGEST_NODE_CORES,  /* count; not set: not known */
     VT_SETTING_LARGEST_NODE_RAM,    /* MiB; not set: not known */
+    VT_SETTING_TORQUE_HOME,         /* path */
     VT_SETTING_COUNT,
 } VtSetting;
 

@@ -155,9 +155,12 @@ const VtSettingInfo vt_setting_table[] = {
                                      64 * 1024 * 1024, "MiB", NULL,
                                      "must be 96M to 64T in K, M, G or T, or a plain number of MiB",
                                      "memory of the largest node, likewise"},
+    [VT_SETTING_TORQUE_HOME] = {"TORQUE_HOME", VT_VALUE_PATH, VT_STATE_ACTIVE, 0, 0, NULL,
+                                "/var/spool/torque",
+                                "must be an absolute path without . and .. in it",
+                                "Torque's home directory on the nodes, for vmgr setup"},
 
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
-    LATER("TORQUE_HOME", "/var/spool/torque", "Torque's home directory"),
     LATER("VM_NFS_HOME", NULL, "NFS export for the guests' /home"),
     LATER("VM_NFS_WS", NULL, "NFS export for the guests' /workspace"),
     LATER("VM_NFS_OPT", NULL, "NFS export for the guests' /opt"),
