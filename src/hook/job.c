@@ -19,11 +19,11 @@
 #include <unistd.h>
 
 #include "ctl/auto.h"
+#include "ctl/mom.h"
 #include "hook/hook.h"
 
 #define PREFIX "vtorque:"
 #define MEMORY_MIB_MAX (1ULL << 40)
-#define LIMIT_S 300          /* Torque's own default */
 #define FILE_MAX (64 * 1024) /* bytes of a node file, of mom's configuration */
 
 const char *hook_resources(const Hook *hook)
@@ -83,15 +83,8 @@ static bool read_file(const char *path, char text[FILE_MAX])
 int hook_limit_s(void)
 {
     static char text[FILE_MAX];
-    int limit = LIMIT_S, value;
     /* Root's hooks are called in mom_priv. */
-    if (read_file("config", text))
-        for (char *line = text; line; line = strchr(line, '\n')) {
-            line += *line == '\n';
-            if (sscanf(line, "$prologalarm %d", &value) == 1 && value > 0)
-                limit = value;
-        }
-    return limit;
+    return ctl_mom_limit_s(read_file(CTL_MOM_CONFIG, text) ? text : "");
 }
 
 bool hook_is_alone(const Hook *hook)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ctl/door.h"
+#include "ctl/mom.h"
 #include "hook/hook.h"
 
 typedef struct {
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
     hook.name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
     const Verb *verb = find_verb(hook.name);
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        puts("vtorque-hook (vTorque) " VT_VERSION);
+        puts(CTL_HOOK_MARK VT_VERSION);
         return 0;
     }
     if (!verb) {
@@ -46,7 +47,7 @@ int main(int argc, char **argv)
     hook.argv = argv;
     hook.argc = argc;
     hook.started_ms = ctl_now_ms();
-    snprintf(hook.site, sizeof hook.site, "%s.orig", argv[0]);
+    snprintf(hook.site, sizeof hook.site, "%s" CTL_MOM_SITE, argv[0]);
     hook_find_request(&hook);
     if (hook.request[0] == '\0' || !verb->with_request || argc < 2)
         return hook_chain(&hook);

@@ -10,11 +10,10 @@
 
 #include "ctl/auto.h"
 #include "ctl/door.h"
+#include "ctl/mom.h"
 #include "ctl/run.h"
 #include "hook/hook.h"
 
-#define RESERVE_S                                                                                  \
-    20 /* Torque kills a prologue 10 s before its limit; the rest is for our own end */
 #define CONNECT_MS 10000
 #define RETRY_MS 100
 
@@ -72,7 +71,7 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
 
 int hook_prologue(const Hook *hook)
 {
-    long long limit_s = hook_limit_s() - RESERVE_S;
+    long long limit_s = hook_limit_s() - CTL_MOM_RESERVE_S;
     int status = hook_run_site(hook);
     if (status != 0)
         return status;
