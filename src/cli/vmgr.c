@@ -20,14 +20,18 @@ static const struct {
      "end a job: TERM, the grace, KILL; --now: its machine goes at once"},
     {"console", vt_verb_console, "JOB", "the end of a guest's serial console"},
     {"show", vt_verb_show, VT_VERB_SHOW_USAGE, "the site's settings; the images for jobs"},
+    {"setup", vt_verb_setup, VT_VERB_SETUP_USAGE,
+     "makes this machine a node of Torque's, and back"},
 };
+
+#define HELP_COLUMN "                                           "
 
 static void print_help(void)
 {
     g_print("Usage: vmgr VERB [OPTION...] [ARGUMENT...]\n\n");
     for (gsize i = 0; i < G_N_ELEMENTS(verbs); i++) {
         g_autofree char *call = g_strdup_printf("%s %s", verbs[i].name, verbs[i].usage);
-        g_print("  %-40s %s\n", call, verbs[i].help);
+        g_print("  %-40s %s%s\n", call, strlen(call) > 40 ? "\n" HELP_COLUMN : "", verbs[i].help);
     }
     g_print("\n  --help, --version; 'vmgr VERB --help' says more.\n");
 }
@@ -75,6 +79,8 @@ int main(int argc, char **argv)
     VtVerbRun run = find_verb(argv[1], &error);
     if (run && run(argc - 1, argv + 1, &error))
         return 0;
+    if (!error)
+        return VT_VERB_NOT_WELL;
     g_printerr("vmgr: %s\n", error->message);
     return vt_error_exit_status(error);
 }

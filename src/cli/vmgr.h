@@ -5,14 +5,21 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Runs a verb with what follows it on the command line (argv[0] is the verb). */
+/* The exit status of a verb that has looked, and whose lines say what is not well. */
+#define VT_VERB_NOT_WELL 1
+
+/* Runs a verb with what follows it on the command line (argv[0] is the verb). False without an
+ * error: the status is VT_VERB_NOT_WELL. */
 typedef bool (*VtVerbRun)(int argc, char **argv, GError **error);
 
 bool vt_verb_list(int argc, char **argv, GError **error);
 bool vt_verb_end(int argc, char **argv, GError **error);
 bool vt_verb_console(int argc, char **argv, GError **error);
+bool vt_verb_setup(int argc, char **argv, GError **error);
 bool vt_verb_show(int argc, char **argv, GError **error);
 
+#define VT_VERB_SETUP_USAGE                                                                        \
+    "install|check|uninstall --node [--prefix DIR] [--torque-home DIR] [--dry-run]"
 #define VT_VERB_SHOW_USAGE "config|images|image NAME [--json]"
 
 /* Parses `options`; what is left must be `min` to `max` words, which `argv[1]`... then are. `usage`

@@ -218,7 +218,7 @@ bool vt_decision_find_kernel(VtDecision *decision, const VtGiven *given, GError 
 }
 
 /* Last: it is the one step that takes time. */
-static bool choose_accel(VtDecision *decision, const VtGiven *given, GError **error)
+bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError **error)
 {
     const char *origin = vt_settings_get_origin(given->settings, VT_SETTING_ACCEL);
     VtAccel wanted = wanted_accel(given);
@@ -254,6 +254,6 @@ static bool check_document(const VtDecision *decision, GError **error)
 
 bool vt_decision_finish(VtDecision *decision, VtGiven *given, GError **error)
 {
-    return choose_accel(decision, given, error) && fit_memory(decision, given, error) &&
+    return vt_decision_choose_accel(decision, given, error) && fit_memory(decision, given, error) &&
            check_document(decision, error);
 }

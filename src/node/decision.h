@@ -50,6 +50,8 @@ bool vt_decision_load_mounts(VtDecision *decision, const VtGiven *given, GError 
 /* The record of the image, which must be what was asked for. */
 bool vt_decision_find_image(VtDecision *decision, const VtGiven *given, GError **error);
 bool vt_decision_find_kernel(VtDecision *decision, const VtGiven *given, GError **error);
+/* job->accel alone, by ACCEL and what works here; takes time (vt_probe_run()). */
+bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError **error);
 /* Last: job->accel, which takes time (vt_probe_run()); the RAM fitted to the memory that emulation
  * takes; the request's notes. The engine will take the document. */
 bool vt_decision_finish(VtDecision *decision, VtGiven *given, GError **error);

@@ -89,7 +89,7 @@ def vsub_pairs(option):
 
 def vmgr_verbs():
     """{verb: options} as the list of verbs tells them."""
-    lines = re.findall(r"^  ([a-z]+) (.*?)  ", program("vmgr", "--help"), re.MULTILINE)
+    lines = re.findall(r"^  ([a-z]+) (.*?)(?:  | *$)", program("vmgr", "--help"), re.MULTILINE)
     return {verb: set(re.findall(r"--[\w-]+", usage)) for verb, usage in lines}
 
 
@@ -97,7 +97,7 @@ def vmgr_names():
     verbs = vmgr_verbs()
     described = {line.split()[2] for line in items(section(page("vmgr.1"), "VERBS")) if line.startswith(".It Cm ")}
     options = set().union(*map(flags, items(section(page("vmgr.1"), "OPTIONS"))))
-    wanted = set().union(ALWAYS, *verbs.values()) - {"--now"}  # described at its verb
+    wanted = set().union(ALWAYS, *verbs.values()) - {"--now", "--node", "--prefix", "--torque-home", "--dry-run"}  # described at their verbs
     return compare(set(verbs), page=described, completion=complete("vmgr", "vmgr", "") - ALWAYS) + compare(wanted, page=options)
 
 
