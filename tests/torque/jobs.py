@@ -216,13 +216,12 @@ def two_users():
 def bare_metal():
     """a job without a request: the site's hooks as ever, nothing of ours asked"""
     with without_daemon():
-        BED.hook("prologue.orig", "echo site $5; exit 0")
-        status, out, err = BED.finish("echo bare; hostname\n")
-        BED.hook("prologue.orig", "exit 1")
-        job_id = BED.qsub("echo never\n")
-        aborted = BED.wait(job_id)
-        forget_spool(job_id)
-    os.unlink(f"{BED.home}/mom_priv/prologue.orig")
+        with VT.script("prologue", "echo site $5; exit 0"):
+            status, out, err = BED.finish("echo bare; hostname\n")
+        with VT.script("prologue", "exit 1"):
+            job_id = BED.qsub("echo never\n")
+            aborted = BED.wait(job_id)
+            forget_spool(job_id)
     assert re.fullmatch(rf"site .*nodes=.*\nbare\n{socket.gethostname()}\n", out), out
     equal((status, err, aborted["exit_status"]), (0, "", "-2"))
 
@@ -316,13 +315,10 @@ def stopped():
 def requeued():
     """qrerun: the job runs again in a new guest, and appends to what it has printed"""
     script = f"echo up >> {BED.folder}/runs; echo up; n=0; while [ $n -lt 40 ]; do n=$((n + 1)); sleep 0.1; done\n"
-    BED.hook("epilogue.orig", "sleep 3")  # Torque's delayed KILL would hit the next run (facts 2)
-    try:
+    with VT.script("epilogue", "sleep 3"):  # Torque's delayed KILL would hit the next run (facts 2)
         with running(script) as job_id:
             BED.root("qrerun", job_id)
             status, out, _ = result(job_id)
-    finally:
-        os.unlink(f"{BED.home}/mom_priv/epilogue.orig")
     with open(f"{BED.folder}/runs", encoding="utf-8") as file:
         equal((status, out, file.read()), (0, "up\nup\n", "up\nup\n"))
 
@@ -338,6 +334,20 @@ def mom_restarted():
         _, out, _ = result(job_id)
     os.unlink(f"{BED.folder}/go")
     equal(out, "up\nwent on\n")
+
+
+def set_up_again():
+    """vTorque is taken out of the node and put in again while a job runs: the job goes on, and the site's epilogue is run at its end"""
+    script = "echo up\nuntil [ -e go ]; do sleep 0.1; done\necho went on\n"
+    with VT.script("epilogue", "echo epilogue"), running(f"cd {BED.folder}\n{script}") as job_id:
+        VT.setup("uninstall")
+        equal([os.path.basename(path) for path in VT.hooks()], ["epilogue"])
+        VT.setup("install")
+        with open(f"{BED.folder}/go", "x", encoding="utf-8"):
+            pass
+        status, out, _ = result(job_id)
+    os.unlink(f"{BED.folder}/go")
+    equal((status, out), (0, "up\nwent on\nepilogue\n"))
 
 
 # Faults of ours
@@ -460,12 +470,9 @@ def run_missing():
 
 def site_prologue(text, status, what):
     def row():
-        BED.hook("prologue.orig", text)
-        try:
+        with VT.script("prologue", text):
             job_id = submit("echo ran\n")
             job = BED.wait(job_id)
-        finally:
-            os.unlink(f"{BED.home}/mom_priv/prologue.orig")
         if status != "0":
             forget_spool(job_id)
         equal((job["exit_status"], VT.left()), (status, []))
@@ -648,7 +655,7 @@ input()
 
 TESTS = (
     tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
-    deleted_running, deleted_in_prologue, walltime, cput, signals, stopped, requeued, mom_restarted,
+    deleted_running, deleted_in_prologue, walltime, cput, signals, stopped, requeued, mom_restarted, set_up_again,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),

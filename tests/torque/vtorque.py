@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """vTorque on a bed: the site's file, the hooks in mom_priv, the daemon. Of what is not built, nothing is there."""
 
+import contextlib
 import glob
 import os
 import re
@@ -11,7 +12,6 @@ import lib
 from lib import BUILD, wait_for
 
 PROGRAMS = ("vtorqued", "vtorque-hook", "vtorque-run")
-HOOKS = ("prologue", "prologue.parallel", "epilogue", "epilogue.parallel", "epilogue.precancel")
 RUNTIME = "/run/vtorque"
 
 
@@ -40,21 +40,36 @@ class Vtorque:
         for name in PROGRAMS:
             if os.path.exists(f"{BUILD}/bin/{name}"):
                 shutil.copy(f"{BUILD}/bin/{name}", self.site.bin)
-        self.install_hooks()
+        self.site_hooks = self.hooks()
+        self.setup("install")
         for node in self.bed.nodes:
             self.start_daemon(node)
         return self
 
-    def install_hooks(self):
-        """A site's own hook keeps its place as NAME.orig."""
-        program = f"{self.site.bin}/vtorque-hook"
-        for node in self.bed.nodes if os.path.exists(program) else ():
-            for name in HOOKS:
-                path = f"{node.home}/mom_priv/{name}"
-                if os.path.exists(path):
-                    os.rename(path, f"{path}.orig")
-                shutil.copy(program, path)
-                os.chmod(path, 0o755)
+    def setup(self, act):
+        """vmgr setup on each node; a node's files are this machine's, too."""
+        for node in self.bed.nodes:
+            words = (f"{self.site.bin}/vmgr", "setup", act, "--node", "--torque-home", node.home)
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=lib.DEADLINE)
+            assert done.returncode == 0, f"vmgr setup {act}: {done.stderr}"
+
+    @contextlib.contextmanager
+    def script(self, name, text):
+        """The site's own script, for a while, as if it had been there before vTorque."""
+        self.setup("uninstall")
+        self.bed.hook(name, text)
+        self.setup("install")
+        try:
+            yield
+        finally:
+            self.setup("uninstall")
+            for node in self.bed.nodes:
+                os.unlink(f"{node.home}/mom_priv/{name}")
+            self.setup("install")
+
+    def hooks(self):
+        """What Torque would run on the nodes."""
+        return sorted(path for node in self.bed.nodes for path in glob.glob(f"{node.home}/mom_priv/*logue*"))
 
     def start_daemon(self, node=None):
         """vtorqued on a node; waits for its socket. The process."""
@@ -68,11 +83,13 @@ class Vtorque:
         assert daemon.poll() is None, "vtorqued did not start"
         return daemon
 
-    def __exit__(self, *_):
+    def __exit__(self, problem, *_):
         for daemon in self.daemons:
             if daemon.poll() is None:
                 daemon.terminate()
             daemon.wait(lib.DEADLINE)
+        self.setup("uninstall")
+        assert problem not in (None, SystemExit) or self.hooks() == self.site_hooks, f"uninstalled: {self.hooks()}, not {self.site_hooks}"
 
     # What is left
 
