@@ -201,14 +201,16 @@ static bool make_copy(const VtHooks *hooks, const char *name, GError **error)
     return try_program(hooks->folder, name, error);
 }
 
-/* Whoever else changes hooks (an administrator, a tool) is not overruled. */
+/* Whoever else changes hooks (an administrator, a tool) is not overruled. Not told by device and
+ * inode: on some overlays a file gets others when it is given its second name. */
 static bool is_unchanged(const VtHooks *hooks, const VtHook *hook, GError **error)
 {
     const struct stat *before = &hook->hook.entry;
     struct stat now = {0};
     bool is_there = fstatat(hooks->folder, hook->name, &now, AT_SYMLINK_NOFOLLOW) == 0;
-    if (is_there == (hook->hook.kind != VT_HOOK_NONE) && now.st_ino == before->st_ino &&
-        now.st_dev == before->st_dev && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+    if (is_there == (hook->hook.kind != VT_HOOK_NONE) && now.st_size == before->st_size &&
+        now.st_mode == before->st_mode && now.st_uid == before->st_uid &&
+        now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
         now.st_mtim.tv_nsec == before->st_mtim.tv_nsec)
         return true;
     return vt_error_set(error, VT_ERROR_HOST, "somebody else has changed it meanwhile: try again");
@@ -245,6 +247,9 @@ static bool call(const VtHooks *hooks, const VtSetupStep *step, GError **error)
                           : step->act == VT_SETUP_FORGET ? site
                                                          : leftover,
                           0);
+    if (result < 0 && step->act == VT_SETUP_KEEP)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give it the name '%s' too",
+                                  site);
     return result == 0 ||
            vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot %s it", vt_setup_word(step));
 }
