@@ -138,8 +138,10 @@ static VtCheckState judge_hook(const VtHooks *hooks, const VtHook *hook, char **
         return VT_CHECK_WRONG;
     }
     if (hook->hook.kind == VT_HOOK_OTHER) {
-        *text = g_strdup_printf("%s, which is not the " VT_HOOK_PROGRAM " of this installation",
-                                hook->hook.version);
+        *text = g_strdup_printf(
+            hooks->program ? "%s, which is not the " VT_HOOK_PROGRAM " of this installation"
+                           : "%s, and no " VT_HOOK_PROGRAM " to compare it with",
+            hook->hook.version);
         return hooks->program ? VT_CHECK_WRONG : VT_CHECK_UNSEEN;
     }
     return judge_site(hook, text);
