@@ -30,9 +30,12 @@ typedef enum {
     CTL_END = 131,    /* aux = CtlEnd: end the job */
     /* Aux = CtlReason; string: a message of one or more lines. Empty for CTL_REASON_DONE */
     CTL_OUTCOME = 132,
-    /* Client, before WIRE_START: aux = bits 1 << WireStream of stdout and stderr, for each of which
-     * a regular file comes along, in that order, as this frame's descriptors. The engine writes to
-     * them, also when the connection is gone; a client that is killed loses nothing */
+    /* aux = bits 1 << WireStream of stdout and stderr. The batch system's hook, while the job is
+     * being started: for each a regular file comes along, in that order, as this frame's descriptors.
+     * Client, before WIRE_START: u64 device, u64 inode of each; where it is the hook's file, the
+     * engine writes to that, also when the connection is gone; a client that is killed loses
+     * nothing. No client's descriptor is taken: one of a file system of the owner's could keep the
+     * engine from ending */
     CTL_FILES = 133,
     /* Engine, first on a run connection that came later: string, lines key=value (image, vm, vcpus, ...) */
     CTL_JOB = 134,

@@ -37,20 +37,34 @@ static void lose(VtEngine *engine)
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_TERM);
 }
 
-/* Regular files alone: a pipe or a terminal could make the engine wait. */
-static bool take_files(VtEngine *engine, guint8 streams)
+/* The hook's. Regular files alone: a pipe or a terminal could make the engine wait. */
+static bool take_given_files(VtEngine *engine, guint8 streams)
 {
-    if (engine->opening.complete)
-        return false;
     for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
         if (!(streams & 1 << which))
             continue;
         vt_autofd file = vt_channel_take_fd(engine->client);
         if (file < 0 || !vt_fd_is_output_file(file))
             return false;
-        vt_stream_set_file(engine, which, vt_fd_steal(&file));
+        vt_stream_give(engine, which, vt_fd_steal(&file));
     }
     return true;
+}
+
+/* What the client writes to is named, not handed over (ctl/run.h). */
+static bool take_files(VtEngine *engine, const WireHeader *header, const guint8 *payload)
+{
+    WireReader reader = wire_reader(payload, header->length);
+    if (engine->opening.complete)
+        return false;
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
+        if (!(header->aux & 1 << which))
+            continue;
+        guint64 device = wire_get_u64(&reader), inode = wire_get_u64(&reader);
+        if (reader.ok)
+            vt_stream_use_file(engine, which, device, inode);
+    }
+    return wire_reader_done(&reader);
 }
 
 /* What comes after the script's end is nobody's. */
@@ -103,6 +117,8 @@ static void take_signal(VtEngine *engine, int number)
 static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 *payload)
 {
     bool is_ours = header->type >= CTL_PHASE;
+    if (!engine->has_run && header->type == CTL_FILES)
+        return take_given_files(engine, header->aux);
     if (header->session != 0 || !engine->has_run ||
         (!is_ours && wire_frame_check(header, payload, WIRE_ENGINE) < 0))
         return false;
@@ -126,7 +142,7 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
         vt_pause_answered(engine);
         return true;
     case CTL_FILES:
-        return take_files(engine, header->aux);
+        return take_files(engine, header, payload);
     default:
         if (!vt_opening_add(&engine->opening, header, payload))
             return false;
@@ -180,7 +196,8 @@ static void listen_to(VtEngine *engine, int fd, bool is_late)
     const VtChannelHandlers handlers = {
         .frame = on_frame, .closed = on_closed, .drained = on_drained};
     engine->client = vt_channel_new(fd, &handlers, engine);
-    vt_channel_keep_fds(engine->client);
+    if (!engine->has_run)
+        vt_channel_keep_fds(engine->client);
     if (is_late) {
         g_autofree char *text = vt_control_describe(engine);
         vt_channel_send_text(engine->client, CTL_JOB, 0, text);

@@ -38,6 +38,7 @@ typedef struct {
     bool ended;            /* the agent has closed it */
     bool told;             /* ... and the client knows */
     bool discarded;        /* nobody reads it any more */
+    int given;             /* the hook's file for it, or -1 */
     int file;              /* where it is written in place of the client; -1: nowhere */
 } VtStream;
 
@@ -147,8 +148,10 @@ bool vt_stream_add(VtEngine *engine, WireStream which, const guint8 *data, gsize
 bool vt_stream_end(VtEngine *engine, WireStream which);
 void vt_stream_credit(VtEngine *engine, WireStream which, guint32 bytes);
 void vt_stream_discard(VtEngine *engine, WireStream which);
-/* From now on it is written to `file`, which is taken over. */
-void vt_stream_set_file(VtEngine *engine, WireStream which, int file);
+/* The batch system's file for it, which is taken over. */
+void vt_stream_give(VtEngine *engine, WireStream which, int file);
+/* From now on it is written to that file, if it is the one that the client names. */
+void vt_stream_use_file(VtEngine *engine, WireStream which, guint64 device, guint64 inode);
 bool vt_stream_is_done(const VtEngine *engine, WireStream which);
 
 /* control.c: vmgr's and the daemon's socket. */

@@ -724,7 +724,7 @@ void vt_engine_init(VtEngine *engine)
     vt_opening_init(&engine->opening);
     for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
         engine->streams[which].held = g_byte_array_new();
-        engine->streams[which].file = -1;
+        engine->streams[which].given = engine->streams[which].file = -1;
     }
 }
 

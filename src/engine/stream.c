@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -118,10 +119,19 @@ void vt_stream_discard(VtEngine *engine, WireStream which)
     pump(engine, which);
 }
 
-void vt_stream_set_file(VtEngine *engine, WireStream which, int file)
+void vt_stream_give(VtEngine *engine, WireStream which, int file)
 {
-    vt_fd_clear(&engine->streams[which].file);
-    engine->streams[which].file = file;
+    vt_fd_clear(&engine->streams[which].given);
+    engine->streams[which].given = file;
+}
+
+void vt_stream_use_file(VtEngine *engine, WireStream which, guint64 device, guint64 inode)
+{
+    VtStream *stream = &engine->streams[which];
+    struct stat st;
+    if (stream->given >= 0 && fstat(stream->given, &st) == 0 && st.st_dev == device &&
+        st.st_ino == inode)
+        stream->file = vt_fd_steal(&stream->given);
 }
 
 bool vt_stream_is_done(const VtEngine *engine, WireStream which)

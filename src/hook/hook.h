@@ -49,6 +49,10 @@ bool hook_is_alone(const Hook *hook);
 /* Writes the order of START (doc/contracts/ctl.md) into `text`. Returns NULL, or what is wrong. */
 const char *hook_format_order(const Hook *hook, char *text, unsigned size);
 
+/* files.c: gives stdout and stderr, the job's output files, to the engine that was asked for over
+ * `door`, if they are regular files of the batch system's own spool. Returns 0 or -errno. */
+int hook_send_files(int door);
+
 /* report.c: tells the user why there is no job: on stderr, and in NAME.eNUMBER in the submit
  * directory, with the rights of the owner of the job's script. */
 void hook_report(const Hook *hook, const char *reason);

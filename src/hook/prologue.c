@@ -61,7 +61,8 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
         if (door < 0)
             return "vTorque's daemon does not run on this node";
         problem = closed;
-        if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) == 0)
+        if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) == 0 &&
+            hook_send_files(door) == 0)
             problem = wait_for_guest(door, deadline_ms);
         if (problem == closed)
             nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);

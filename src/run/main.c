@@ -168,18 +168,22 @@ static bool load_command(Run *run, char *const *words, GError **error)
                          error);
 }
 
-/* What the script prints reaches them also when this program is dead. */
-static void give_files(int run)
+/* What the script prints reaches them also when this program is dead, if they are the files that
+ * the batch system's prologue has given to the engine. */
+static void name_files(int run)
 {
-    int fds[CTL_DOOR_FDS_MAX], n = 0;
-    guint8 streams = 0;
-    for (int which = STDOUT_FILENO; which <= STDERR_FILENO; which++)
-        if (vt_fd_is_output_file(which)) {
-            fds[n++] = which;
-            streams |= 1 << which;
-        }
-    if (n > 0)
-        ctl_door_send(run, CTL_FILES, streams, NULL, 0, fds, n);
+    guint8 payload[2 * 2 * sizeof(guint64)], streams = 0;
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    for (int which = STDOUT_FILENO; which <= STDERR_FILENO; which++) {
+        struct stat st;
+        if (!vt_fd_is_output_file(which) || fstat(which, &st) < 0)
+            continue;
+        wire_put_u64(&writer, st.st_dev);
+        wire_put_u64(&writer, st.st_ino);
+        streams |= 1 << which;
+    }
+    if (streams)
+        ctl_door_send(run, CTL_FILES, streams, payload, writer.used, NULL, 0);
 }
 
 static bool prepare(Run *run, char **argv, int *door, GError **error)
@@ -224,7 +228,7 @@ static int attach(const Run *run, int door)
     };
     for (guint i = 0; i < run->notes->len; i++)
         g_printerr("vtorque-run: note: %s\n", (char *)run->notes->pdata[i]);
-    give_files(door);
+    name_files(door);
     vt_attach(&attachment, door, &result);
     vt_report_print_outcome(&result, "vtorque-run");
     remove_file(run, &result);

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A user of node and login node against the daemon, the hooks and other users' jobs, on the stand-in or a real Torque. Speaks TAP.
+
+Each row is an attack; after it nothing is left, and the node takes the next job.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import fuse
+import jobs
+from bed import HERE, TemporaryUser, equal, lib, make_bed, wait_for
+from lib import Site, run_tests
+from vtorque import Vtorque
+
+BED = VT = None
+
+
+def users_processes():
+    return [process.pid for process in lib.processes() if lib.read_status(process.pid).get("Uid", "0").split()[0] == str(BED.user.uid)]
+
+
+def kill_users():
+    """All that the user runs here: with a file system's server, who waits for it is let go."""
+    for pid in users_processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not users_processes(), "the end of the user's processes")
+
+
+def machines():
+    return [process.pid for process in lib.processes() if process.name.startswith("qemu-system")]
+
+
+# Descriptors
+
+
+def fuse_device():
+    """As everybody has it on most nodes."""
+    path = f"{BED.folder}/fuse"
+    if not os.path.exists(path):
+        os.mknod(path, 0o20666, os.makedev(10, 229))
+        os.chmod(path, 0o666)
+    return path
+
+
+def folder(name):
+    path = f"{BED.folder}/{name}"
+    os.mkdir(path)
+    os.chown(path, BED.user.uid, BED.user.gid)
+    return path
+
+
+def hanging_output():
+    """an output file of a file system of the owner's own that never answers: the engine takes none, and the guest ends with its job"""
+    path, said = BED.script(jobs.envelope(f"touch {BED.folder}/ran\nwhile :; do echo x; sleep 0.1; done\n")), f"{BED.folder}/said"
+    words = f"{HERE}/fuse.py {fuse_device()} {folder('mnt')} {VT.site.bin}/vtorque-run {path}"
+    job_id = jobs.submit_plain(f"setsid /usr/bin/python3 {words} 2>{said} &\necho up\nsleep 100\n")
+    try:
+        jobs.wait_output(job_id, b"up\n")
+        wait_for(lambda: os.path.exists(f"{BED.folder}/ran"), "the script in the guest")
+        BED.run("qdel", job_id)
+        BED.wait(job_id)
+        wait_for(lambda: not machines() and not jobs.run_folder(job_id), "the guest's end")
+    finally:
+        BED.root("qdel", job_id)
+        kill_users()
+    with open(said, encoding="utf-8") as file:
+        equal(file.read(), "vtorque-run: the job was ended\n")
+    equal(VT.left(), [])
+
+
+TESTS = (hanging_output,)
+
+if __name__ == "__main__":
+    with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(TemporaryUser())
+        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
+        BED = jobs.BED = stack.enter_context(make_bed(owner, config=jobs.CONFIG))
+        VT = jobs.VT = stack.enter_context(Vtorque(BED, site))
+        run_tests(TESTS, jobs=1)
