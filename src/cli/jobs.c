@@ -112,7 +112,7 @@ static GPtrArray *load_all(GError **error)
     if (root < 0 && root != -ENOENT)
         return NULL;
     if (root >= 0)
-        ctl_root_sweep(root);
+        ctl_root_sweep(root, CTL_SWEEP_MS);
     for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++) {
         VtLiveJob *job = load(root, slot);
         if (job)

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "ctl/auto.h"
+#include "ctl/door.h"
 
-#define ENGINE_WAIT_MS 30000 /* for a killed keeper's engine to free its memory */
 #define LEAF_TRIES 2000 /* of 1 ms: a dead process leaves its cgroup a moment after it is seen */
 
 int ctl_root_path(char *path, size_t size)
@@ -159,7 +159,7 @@ unsigned long long ctl_process_start_time(pid_t pid)
 
 /* Ends the engine that a killed keeper left and waits until all its processes are dead. It ends by
  * itself, at once; the signal is for one that is stuck before it could ask for that. */
-static int wait_for_engine(int dir)
+static int wait_for_engine(int dir, long long deadline_ms)
 {
     char text[CTL_FILE_MAX];
     int pid;
@@ -174,7 +174,8 @@ static int wait_for_engine(int dir)
         return 0;
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-    int n = poll(&poll_fd, 1, ENGINE_WAIT_MS);
+    long long left_ms = deadline_ms - ctl_now_ms();
+    int n = poll(&poll_fd, 1, left_ms > 0 ? (int)left_ms : 0);
     return n > 0 ? 0 : n == 0 ? -EBUSY : -errno;
 }
 
@@ -208,7 +209,7 @@ static void empty(int dir)
 
 /* Takes the lock of ROOT/<slot>, made if missing. Returns 0; -EAGAIN: somebody else has it, or it
  * went away meanwhile. */
-static int take_slot(int root, int slot, bool make, CtlFolder *folder)
+static int take_slot(int root, int slot, bool make, long long deadline_ms, CtlFolder *folder)
 {
     char name[16];
     snprintf(name, sizeof name, "%d", slot);
@@ -228,7 +229,7 @@ static int take_slot(int root, int slot, bool make, CtlFolder *folder)
         return -errno;
     if (st.st_nlink == 0)
         return -EAGAIN;
-    int err = wait_for_engine(dir);
+    int err = wait_for_engine(dir, deadline_ms);
     if (err < 0)
         return err == -EBUSY ? -EAGAIN : err;
     remove_leaves(dir);
@@ -247,8 +248,9 @@ static bool is_taken(int err)
 int ctl_folder_take(int root, CtlFolder *folder)
 {
     int err = -EBUSY;
+    /* A slot whose engine is not dead yet is not worth waiting for: there may be many that hang. */
     for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
-        err = take_slot(root, slot, true, folder);
+        err = take_slot(root, slot, true, 0, folder);
         if (!is_taken(err))
             return err;
     }
@@ -267,12 +269,13 @@ void ctl_folder_remove(CtlFolder *folder)
     *folder = CTL_FOLDER_NONE;
 }
 
-int ctl_root_sweep(int root)
+int ctl_root_sweep(int root, int wait_ms)
 {
     int swept = 0;
+    long long deadline_ms = ctl_now_ms() + wait_ms;
     for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
         CtlFolder folder;
-        int err = take_slot(root, slot, false, &folder);
+        int err = take_slot(root, slot, false, deadline_ms, &folder);
         if (is_taken(err))
             continue;
         if (err < 0)

@@ -47,15 +47,19 @@ int ctl_root_open(const char *path, bool make);
 int ctl_root_find(void);
 
 /* Takes the first free slot from `root`: makes its folder, takes its lock, empties what a killed
- * keeper left (waiting for that one's engine to die). Returns 0, -EBUSY if all slots are taken, or
+ * keeper left, whose engine is dead. Never waits. Returns 0, -EBUSY if all slots are taken, or
  * another -errno. */
 int ctl_folder_take(int root, CtlFolder *folder);
 
 /* Empties and removes the folder and lets its lock go. */
 void ctl_folder_remove(CtlFolder *folder);
 
-/* Removes every folder in `root` whose keeper was killed. Returns how many, or -errno. */
-int ctl_root_sweep(int root);
+#define CTL_SWEEP_MS 30000 /* for killed keepers' engines to free their memory */
+
+/* Removes every folder in `root` whose keeper was killed, waiting `wait_ms` in all for their engines to
+ * die; those that do not (a file system of a user's that never answers holds them) stay. Returns how
+ * many, or -errno. */
+int ctl_root_sweep(int root, int wait_ms);
 
 /* Pid of the process that holds the lock of the folder `dir`; 0 if nobody does; -errno. Never call
  * it from the holder itself. */

@@ -103,6 +103,9 @@ int ctl_live_end(int root, const CtlLive *live, CtlEnd how, int grace_ms)
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     if (!wait_for(pidfd, GONE_MS))
         return -EBUSY;
-    int swept = ctl_root_sweep(root);
-    return swept < 0 ? swept : 0;
+    int swept = ctl_root_sweep(root, GONE_MS);
+    if (swept < 0)
+        return swept;
+    ctl_autofd left = ctl_folder_open(root, live->slot);
+    return left >= 0 && ctl_folder_holder(left) == 0 ? -EBUSY : 0;
 }

@@ -36,7 +36,7 @@ static void end_job(const char *id)
         ctl_live_end(root, &live, CTL_END_TERM, hook_limit_s() * 1000 / 2) < 0)
         fprintf(stderr, "vTorque: the job's virtual machine does not end\n");
     if (root >= 0)
-        ctl_root_sweep(root);
+        ctl_root_sweep(root, 0);
     if (lock >= 0)
         ctl_starting_unlock(id, lock);
 }

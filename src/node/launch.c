@@ -162,7 +162,7 @@ static void sweep(void)
 {
     vt_autofd root = ctl_root_find();
     if (root >= 0)
-        ctl_root_sweep(root);
+        ctl_root_sweep(root, CTL_SWEEP_MS);
 }
 
 int vt_launch_finish(VtLaunch *launch)

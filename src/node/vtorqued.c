@@ -178,7 +178,7 @@ static void sweep(Daemon *daemon)
     become_child(daemon);
     vt_autofd root = ctl_root_find();
     if (root >= 0)
-        ctl_root_sweep(root);
+        ctl_root_sweep(root, CTL_SWEEP_MS);
     _exit(0);
 }
 

@@ -6,6 +6,7 @@ Each row is an attack; after it nothing is left, and the node takes the next job
 """
 
 import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -34,6 +35,18 @@ def kill_users():
 
 def machines():
     return [process.pid for process in lib.processes() if process.name.startswith("qemu-system")]
+
+
+def file_servers():
+    return [process.pid for process in lib.processes() if process.name == "virtiofsd"]
+
+
+def is_hanging(pid):
+    for path in glob.glob(f"/proc/{pid}/task/*/wchan"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(path, encoding="ascii") as file:
+            if file.read().startswith("request_wait_answer"):
+                return True
+    return False
 
 
 # Descriptors
@@ -74,7 +87,40 @@ def hanging_output():
     equal(VT.left(), [])
 
 
-TESTS = (hanging_output,)
+@contextlib.contextmanager
+def hanging_folder(name, hanging):
+    """A directory that is a mount of the owner's; what programs of a certain name ask of it is never answered."""
+    path = folder(name)
+    device = fuse.mount(path, BED.user.uid, BED.user.gid)
+    server = subprocess.Popen([*BED.user.prefix(), "/usr/bin/python3", "-c", f"import sys; sys.path.insert(0, {HERE!r}); import fuse; fuse.serve({device}, {hanging!r})"],
+                              pass_fds=[device], cwd="/")
+    os.close(device)
+    try:
+        yield path
+    finally:
+        server.kill()
+        server.wait()
+        subprocess.run(["umount", "-l", path], check=True)
+        os.rmdir(path)
+
+
+def hanging_share():
+    """a submit directory never answers, so that the job's engine cannot die: the next job does not wait for it"""
+    with hanging_folder("share", ("virtiofsd", "pool")) as path:
+        job_id = jobs.submit_plain(jobs.envelope("echo up; cat out\n"), words=("-d", path))
+        wait_for(lambda: any(map(is_hanging, file_servers())), "the file server's hanging")
+        BED.root("qdel", job_id)
+        BED.wait(job_id)
+        jobs.forget_spool(job_id)
+        assert [name for kind, name in VT.take() - VT.before if kind == "run folder"], "the engine is dead"
+        next_id = jobs.submit("echo ran\n")
+        job = BED.wait(next_id)
+        equal((job["exit_status"], BED.output(job)), ("0", "ran\n"))
+    wait_for(lambda: not file_servers(), "the end of the file servers")
+    equal(jobs.finish("echo ran\n")[:2], (0, "ran\n"))
+
+
+TESTS = (hanging_output, hanging_share,)
 
 if __name__ == "__main__":
     with contextlib.ExitStack() as stack:

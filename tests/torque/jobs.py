@@ -51,9 +51,9 @@ def submit(script, *words, vm=TINY):
     return done.out.decode().strip()
 
 
-def submit_plain(script, vm=TINY):
+def submit_plain(script, vm=TINY, words=()):
     """By qsub, with a request that nobody has looked at."""
-    return BED.qsub(script, "-l", f"gres={word(vm)}")
+    return BED.qsub(script, "-l", f"gres={word(vm)}", *words)
 
 
 def result(job_id, seconds=lib.DEADLINE):
