@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hook/report.c - why there is no job, where its user will look. */
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ctl/auto.h"
 #include "hook/hook.h"
 
-#define WRITE_S 5       /* for the submit directory's file system */
+#define WRITE_MS 5000   /* for the submit directory's file system */
 #define GROUPS_MAX 1024 /* of those that the batch system gave us with the user's */
 
 /* Root's own group is left behind. */
@@ -44,12 +47,11 @@ static bool format_name(const Hook *hook, char *name, unsigned size)
     return n > 0 && (unsigned)n < size && !strchr(name, '/');
 }
 
-/* In a child that may hang on a dead file server, for WRITE_S. */
+/* In a child: a dead file server may hold it, and its owner may stop it. */
 static void write_file(const Hook *hook, const struct stat *script, const char *text)
 {
     char path[NAME_MAX + 1];
     const char *work_dir = getenv("PBS_O_WORKDIR");
-    alarm(WRITE_S);
     if (!work_dir || !become_owner(script) || chdir(work_dir) < 0)
         _exit(1);
     if (!format_name(hook, path, sizeof path))
@@ -73,6 +75,11 @@ void hook_report(const Hook *hook, const char *reason)
     pid_t pid = fork();
     if (pid == 0)
         write_file(hook, &script, text);
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (pid < 0)
+        return;
+    ctl_autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd dead = {.fd = pidfd, .events = POLLIN};
+    if (pidfd < 0 || poll(&dead, 1, WRITE_MS) <= 0)
+        kill(pid, SIGKILL);
+    waitpid(pid, NULL, WNOHANG);
 }
