@@ -77,6 +77,16 @@ static bool name_job(Start *start, GError **error)
                         job->submit_dir);
 }
 
+/* A request that vsub has not seen is refused here. */
+static bool check_enabled(Start *start, GError **error)
+{
+    const char *message = vt_settings_get_text(start->settings, VT_SETTING_DISABLED_MESSAGE);
+    return vt_settings_get_number(start->settings, VT_SETTING_VTORQUE_ENABLED) ||
+           vt_error_set(error, VT_ERROR_CONFIG,
+                        "this site takes no new jobs with virtual machines%s%s",
+                        message ? ": " : "", message ? message : "");
+}
+
 static bool check_host(Start *start, GError **error)
 {
     return vt_decision_check_host(&start->decision, &start->given, error);
@@ -138,8 +148,8 @@ static bool finish(Start *start, GError **error)
 typedef bool (*Step)(Start *start, GError **error);
 
 static const Step steps[] = {
-    read_request, load_owner, name_job,    check_host, resolve,
-    load_mounts,  find_image, find_kernel, finish,
+    check_enabled, read_request, load_owner, name_job,    check_host,
+    resolve,       load_mounts,  find_image, find_kernel, finish,
 };
 
 static bool decide(Start *start, GError **error)
