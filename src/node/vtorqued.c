@@ -86,12 +86,27 @@ static bool make_folder(GError **error)
 static bool take_lock(Daemon *daemon, GError **error)
 {
     struct flock request = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    daemon->lock = open(LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (daemon->lock < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", LOCK);
-    if (fcntl(daemon->lock, F_SETLK, &request) < 0)
-        return vt_error_set(error, VT_ERROR_HOST, "another vtorqued runs here");
+    struct stat st = {0};
+    /* One that ended meanwhile has removed the file that we opened. */
+    while (st.st_nlink == 0) {
+        vt_fd_clear(&daemon->lock);
+        daemon->lock = open(LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (daemon->lock < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot open '%s'", LOCK);
+        if (fcntl(daemon->lock, F_SETLK, &request) < 0)
+            return vt_error_set(error, VT_ERROR_HOST, "another vtorqued runs here");
+        if (fstat(daemon->lock, &st) < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot look at '%s'", LOCK);
+    }
     return true;
+}
+
+/* While the lock is held: no other daemon has made its own yet. The lock's file is the last. */
+static void remove_files(void)
+{
+    unlink(CTL_DOOR_USER);
+    unlink(CTL_DOOR_HOOK);
+    unlink(LOCK);
 }
 
 static bool watch_signals(Daemon *daemon, GError **error)
@@ -277,6 +292,7 @@ int main(int argc, char **argv)
     if (ok && open_all(&daemon, &error)) {
         g_printerr("vtorqued: ready\n");
         loop(&daemon);
+        remove_files();
         return 0;
     }
     g_printerr("vtorqued: %s\n", error->message);
