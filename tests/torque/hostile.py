@@ -110,7 +110,7 @@ def hanging_share():
         job_id = jobs.submit_plain(jobs.envelope("echo up; cat out\n"), words=("-d", path))
         wait_for(lambda: any(map(is_hanging, file_servers())), "the file server's hanging")
         BED.root("qdel", job_id)
-        BED.wait(job_id)
+        BED.wait(job_id, seconds=150)  # half of $prologalarm, and the ends that do not help
         jobs.forget_spool(job_id)
         assert [name for kind, name in VT.take() - VT.before if kind == "run folder"], "the engine is dead"
         next_id = jobs.submit("echo ran\n")
