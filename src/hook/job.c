@@ -24,6 +24,8 @@
 
 #define PREFIX "vtorque:"
 #define MEMORY_MIB_MAX (1ULL << 40)
+#define RESOURCES_MAX 2048   /* bytes that Torque gives a hook; what does not fit is left out */
+#define ENTRY_MAX 64         /* bytes of an entry that is a limit */
 #define FILE_MAX (64 * 1024) /* bytes of a node file, of mom's configuration */
 
 const char *hook_resources(const Hook *hook)
@@ -104,7 +106,7 @@ bool hook_is_alone(const Hook *hook)
     return is_alone;
 }
 
-/* MiB of Torque's SIZE, rounded down; 0 for what is none. */
+/* MiB of Torque's SIZE, rounded down, but at least 1; 0 for what is none. */
 static unsigned long long parse_size_mib(const char *text)
 {
     char *end;
@@ -129,7 +131,11 @@ static unsigned long long parse_size_mib(const char *text)
     }
     end += bytes > 1;
     bytes *= (*end | 0x20) == 'w' ? 8 : 1;
-    return value > UINT64_MAX / bytes ? 0 : value * bytes >> 20;
+    if (value > UINT64_MAX / bytes)
+        return 0;
+    /* Less than one is not nothing, which would be no limit. */
+    unsigned long long mib = value * bytes >> 20;
+    return mib > 0 ? mib : 1;
 }
 
 /* Seconds of Torque's [[HH:]MM:]SS; 0 for what is none. */
@@ -261,6 +267,8 @@ const char *hook_format_order(const Hook *hook, char *text, unsigned size)
     int cores = number_of("PBS_NP");
     if (hook->argc < 7)
         return "the batch system called the prologue with too few arguments";
+    if (strlen(hook_resources(hook)) + ENTRY_MAX >= RESOURCES_MAX)
+        return "the job's resources are so long that the batch system may leave out its limits";
     if (number_of("PBS_NUM_NODES") > 1)
         return "virtual machines on several nodes are not built yet";
     if (count_nodes(getenv("PBS_NODEFILE")) != cores || cores < 1)

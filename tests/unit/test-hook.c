@@ -90,6 +90,9 @@ static void test_memory(void)
         {"mem=2048kb", "\nmemory_mib=2\n"},
         {"mem=1073741824", "\nmemory_mib=1024\n"},
         {"mem=1073741824b", "\nmemory_mib=1024\n"},
+        {"mem=1023kb", "\nmemory_mib=1\n"},
+        {"mem=1", "\nmemory_mib=1\n"},
+        {"mem=0", "\nmemory_mib=1\n"},
         {"mem=128mw", "\nmemory_mib=1024\n"},
         {"mem=1TB", "\nmemory_mib=1048576\n"},
         /* A value may hold what looks like another resource: the least counts. */
@@ -107,6 +110,18 @@ static void test_memory(void)
     g_assert_nonnull(strstr(each, "\nmemory_mib=1024\n"));
     g_autofree char *all = order_of("n1\nn1\n", "2", "1", "pvmem=3gb,vmem=2gb,mem=4gb");
     g_assert_nonnull(strstr(all, "\nmemory_mib=2048\n"));
+}
+
+/* Torque leaves out what does not fit, and that may be the limit. */
+static void test_long(void)
+{
+    g_autofree char *padding = g_strnfill(1990, 'x');
+    g_autofree char *full = g_strconcat("nodes=1,other=", padding, NULL);
+    g_autofree char *said = order_of("n1\n", "1", "1", full);
+    g_assert_nonnull(strstr(said, "so long"));
+    full[1900] = '\0';
+    g_autofree char *fits = order_of("n1\n", "1", "1", full);
+    g_assert_nonnull(strstr(fits, "cores=1\n"));
 }
 
 static void test_cput(void)
@@ -152,6 +167,7 @@ int main(int argc, char **argv)
     g_test_add_func("/hook/nodes", test_nodes);
     g_test_add_func("/hook/memory", test_memory);
     g_test_add_func("/hook/cput", test_cput);
+    g_test_add_func("/hook/long", test_long);
     g_test_add_func("/hook/lines", test_lines);
     return g_test_run();
 }
