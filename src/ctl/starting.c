@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,26 @@ static int open_folder(void)
     if (mkdir("/run/vtorque", 0755) < 0 && errno != EEXIST)
         return -errno;
     return ctl_root_open(FOLDER, true);
+}
+
+int ctl_starting_announce(const char *id, const char *ticket)
+{
+    if (!ctl_id_is_valid(id))
+        return -EINVAL;
+    ctl_autofd folder = open_folder();
+    if (folder < 0)
+        return folder;
+    ctl_autofd fd =
+        openat(folder, id, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    ssize_t size = (ssize_t)strlen(ticket), n = fd < 0 ? -1 : write(fd, ticket, (size_t)size);
+    return n == size ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
+bool ctl_starting_is_announced(int lock, const char *ticket)
+{
+    char text[CTL_TICKET_MAX];
+    ssize_t n = pread(lock, text, sizeof text, 0);
+    return n >= 0 && (size_t)n == strlen(ticket) && memcmp(text, ticket, (size_t)n) == 0;
 }
 
 int ctl_starting_lock(const char *id)

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "ctl/starting.h"
+
 typedef struct {
     char **argv; /* argv[1]: the job's id; ... as the batch system gives them */
     int argc;
@@ -19,6 +21,7 @@ typedef struct {
     char site[4096];      /* path of the site's own script, NAME.orig beside the hook */
     char request[16384];  /* the request word; "": a bare-metal job */
     long long started_ms; /* CLOCK_MONOTONIC */
+    char ticket[CTL_TICKET_MAX]; /* of this call alone (ctl/starting.h) */
 } Hook;
 
 /* chain.c: the site's own scripts. */

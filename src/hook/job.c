@@ -284,6 +284,7 @@ const char *hook_format_order(const Hook *hook, char *text, unsigned size)
     add_number(&lines, "cores", (unsigned)cores);
     add_number(&lines, "memory_mib", find_memory_mib(hook, (unsigned)cores));
     add_number(&lines, "cput_s", find_least(hook, "cput=", parse_duration_s));
+    add(&lines, "ticket", hook->ticket[0] ? hook->ticket : NULL);
     add(&lines, "cgroup", find_cgroup(hook, cgroup, sizeof cgroup) ? cgroup : NULL);
     return lines.ok ? NULL : "the job's order is too long";
 }

@@ -2,6 +2,7 @@
 /* hook/main.c - which hook this is, and whether the job is one of ours. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl/door.h"
 #include "ctl/mom.h"
@@ -47,6 +48,7 @@ int main(int argc, char **argv)
     hook.argv = argv;
     hook.argc = argc;
     hook.started_ms = ctl_now_ms();
+    snprintf(hook.ticket, sizeof hook.ticket, "%d-%lld", getpid(), hook.started_ms);
     snprintf(hook.site, sizeof hook.site, "%s" CTL_MOM_SITE, argv[0]);
     hook_find_request(&hook);
     if (hook.request[0] == '\0' || !verb->with_request || argc < 2)

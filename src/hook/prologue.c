@@ -73,6 +73,7 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
 int hook_prologue(const Hook *hook)
 {
     long long limit_s = hook_limit_s() - CTL_MOM_RESERVE_S;
+    int announced = ctl_starting_announce(hook->argv[1], hook->ticket);
     int status = hook_run_site(hook);
     if (status != 0)
         return status;
@@ -82,7 +83,8 @@ int hook_prologue(const Hook *hook)
     long long deadline_ms = hook->started_ms + limit_s * 1000;
     if (deadline_ms < ctl_now_ms() + 1000)
         deadline_ms = ctl_now_ms() + 1000;
-    const char *problem = start_guest(hook, deadline_ms);
+    const char *problem = announced < 0 ? "the prologue cannot write below /run/vtorque"
+                                        : start_guest(hook, deadline_ms);
     if (!problem)
         return 0;
     hook_report(hook, problem);

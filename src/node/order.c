@@ -40,6 +40,7 @@ static const Key keys[] = {
     {"request", KEY_TEXT, true, ORDER(request)},
     {"work_dir", KEY_PATH, true, ORDER(work_dir)},
     {"node_file", KEY_PATH, false, ORDER(node_file)},
+    {"ticket", KEY_NAME, false, ORDER(ticket)},
     {"cgroup", KEY_PATH, false, ORDER(cgroup)},
     {"cores", KEY_CORES, true, ORDER(cores)},
     {"memory_mib", KEY_MIB, false, ORDER(memory_mib)},
@@ -141,6 +142,7 @@ void vt_order_clear(VtOrder *order)
     g_free(order->request);
     g_free(order->work_dir);
     g_free(order->node_file);
+    g_free(order->ticket);
     g_free(order->cgroup);
     *order = (VtOrder){0};
 }

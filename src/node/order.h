@@ -17,6 +17,7 @@ typedef struct {
     char *request;      /* the request word */
     char *work_dir;     /* absolute */
     char *node_file;    /* absolute, or NULL */
+    char *ticket;       /* a word: of the start (ctl/starting.h), or NULL */
     char *cgroup;       /* absolute below each hierarchy's mount, or NULL */
     guint cores;        /* of the job on this node */
     guint64 memory_mib; /* of the job on this node; 0: not asked for */

@@ -195,6 +195,14 @@ static bool launch(const Start *start, int connection, GError **error)
     return true;
 }
 
+/* The batch system lets a prologue go on whose job was ended meanwhile. */
+static bool check_ticket(const Start *start, int lock, GError **error)
+{
+    return !start->order.ticket || ctl_starting_is_announced(lock, start->order.ticket) ||
+           vt_error_set(error, VT_ERROR_BATCH,
+                        "the job was ended before its virtual machine was started");
+}
+
 static bool start_job(Start *start, int connection, const char *text, gsize size, GError **error)
 {
     if (!vt_order_parse(&start->order, text, size, error))
@@ -202,7 +210,7 @@ static bool start_job(Start *start, int connection, const char *text, gsize size
     vt_autofd lock = ctl_starting_lock(start->order.id);
     if (lock < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -lock, "cannot lock the job's start");
-    bool ok = end_former(start->order.id, error) && decide(start, error) &&
+    bool ok = check_ticket(start, lock, error) && end_former(start->order.id, error) && decide(start, error) &&
               launch(start, connection, error);
     ctl_starting_unlock(start->order.id, vt_fd_steal(&lock));
     return ok;

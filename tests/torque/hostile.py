@@ -120,7 +120,80 @@ def hanging_share():
     equal(jobs.finish("echo ran\n")[:2], (0, "ran\n"))
 
 
-TESTS = (hanging_output, hanging_share,)
+@contextlib.contextmanager
+def site_hook(name, text):
+    BED.hook(f"{name}.orig", text)
+    try:
+        yield
+    finally:
+        os.unlink(f"{BED.home}/mom_priv/{name}.orig")
+
+
+def hooks_are_over():
+    return not [process for process in lib.processes() if process.name == "prologue"]
+
+
+def deleted_in_site_prologue():
+    """qdel while the site's own prologue runs, which goes on after the job's end: no guest is started"""
+    go, came = f"{BED.folder}/go", f"{BED.folder}/came"
+    with site_hook("prologue", f"touch {came}; until [ -e {go} ]; do sleep 0.1; done"):
+        job_id = jobs.submit("echo never\n")
+        wait_for(lambda: os.path.exists(came), "the site's prologue")
+        BED.run("qdel", job_id)
+        BED.wait(job_id)
+        with open(go, "x", encoding="utf-8"):
+            pass
+        wait_for(hooks_are_over, "the prologue's end")
+    equal((VT.left(), jobs.run_folder(job_id), os.listdir("/run/vtorque/starting")), ([], None, []))
+
+
+def stopped_writer():
+    """the owner stops whoever writes the reason of a failure, for which they have the rights: the prologue does not wait"""
+    catcher = subprocess.Popen([*BED.user.prefix(), "/usr/bin/python3", "-c", STOPPER, str(BED.user.uid)])
+    try:
+        job_id = jobs.submit_plain("echo bare\n", "img=none-such")
+        job = BED.wait(job_id)
+        equal(job["exit_status"], "-2")
+    finally:
+        catcher.kill()
+        catcher.wait()
+        jobs.forget_spool(job_id)
+        kill_users()
+    equal(VT.left(), [])
+
+
+STOPPER = """
+import os, signal, sys
+while True:
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid in (0, int(sys.argv[1])) and open(f"/proc/{name}/comm").read() == "prologue\\n":
+                os.kill(int(name), signal.SIGSTOP)
+        except OSError: pass
+"""
+
+
+def switched_off():
+    """VTORQUE_ENABLED=false: a request by plain qsub is refused with the site's message"""
+    with jobs.further_settings("VTORQUE_ENABLED=false\nVTORQUE_DISABLED_MESSAGE='back on Monday'"):
+        status, said = jobs.refused_text(jobs.submit_plain("echo bare\n"))
+    equal(status, "-2")
+    assert "back on Monday" in said, said
+
+
+def daemon_ends():
+    """TERM to the daemon: its sockets and its lock are gone, and the next one starts"""
+    daemon = VT.daemons[-1]
+    daemon.terminate()
+    equal(daemon.wait(lib.DEADLINE), 0)
+    names = ("hook.sock", "user.sock", "daemon.lock")
+    left = [name for name in names if os.path.exists(f"/run/vtorque/{name}")]
+    VT.start_daemon()
+    equal(left, [])
+    assert all(os.path.exists(f"/run/vtorque/{name}") for name in names)
+
+
+TESTS = (deleted_in_site_prologue, stopped_writer, switched_off, daemon_ends, hanging_output, hanging_share,)
 
 if __name__ == "__main__":
     with contextlib.ExitStack() as stack:
