@@ -3,7 +3,7 @@
  * node/vtorqued.c - the daemon: two doors, and a process for each visitor.
  *
  * Theory of operation. One loop over three descriptors: root's door, everybody's door, signals. It
- * reads no byte of anybody: it looks at the peer, counts, forks (node/verbs.h), reaps. Keepers whose
+ * reads no byte of anybody but root's run folders: it looks at the peer, counts, forks (node/verbs.h), reaps. Keepers whose
  * starter has ended become its children; one that was killed is swept up after. Nothing is kept that
  * a restart would miss.
  *
@@ -29,10 +29,14 @@
 #include "conf/settings.h"
 #include "ctl/door.h"
 #include "ctl/folder.h"
+#include "ctl/live.h"
 #include "node/verbs.h"
 
 #define DOOR_MAX 64 /* visitors of one door at a time */
 #define USER_MAX 8  /* of one user */
+/* From here on everybody's door is for those whose jobs live here: a user may be as many as subuid(5)
+ * gives them ids. */
+#define CROWD_MAX (DOOR_MAX / 2)
 #define FOLDER "/run/vtorque"
 #define LOCK FOLDER "/daemon.lock"
 
@@ -132,6 +136,16 @@ static Entry *find_entry(Daemon *daemon, pid_t pid)
     return NULL;
 }
 
+static bool has_job(uid_t uid)
+{
+    CtlLive live;
+    vt_autofd root = ctl_root_find();
+    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
+        if (ctl_live_load(root, slot, &live) == 0 && live.owner == uid)
+            return true;
+    return false;
+}
+
 static bool is_full(const Daemon *daemon, bool is_hook, uid_t uid)
 {
     guint all = 0, own = 0;
@@ -142,7 +156,9 @@ static bool is_full(const Daemon *daemon, bool is_hook, uid_t uid)
         all++;
         own += entry->uid == uid;
     }
-    return all >= DOOR_MAX || (!is_hook && uid != 0 && own >= USER_MAX);
+    if (all >= DOOR_MAX || is_hook || uid == 0)
+        return all >= DOOR_MAX;
+    return own >= USER_MAX || (all >= CROWD_MAX && !has_job(uid));
 }
 
 /* In the child: what was the daemon's alone goes. */

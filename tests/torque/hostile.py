@@ -134,43 +134,27 @@ def hooks_are_over():
 
 
 def deleted_in_site_prologue():
-    """qdel while the site's own prologue runs, which goes on after the job's end: no guest is started"""
-    go, came = f"{BED.folder}/go", f"{BED.folder}/came"
-    with site_hook("prologue", f"touch {came}; until [ -e {go} ]; do sleep 0.1; done"):
+    """qdel while the site's own prologue runs, which goes on behind the job's epilogue: no guest is started"""
+    go, came, over = (f"{BED.folder}/{name}" for name in ("go", "came", "over"))
+    wait = "until [ -e {} ]; do sleep 0.1; done"
+    with site_hook("prologue", f"touch {came}; {wait.format(go)}"), site_hook("epilogue", f"touch {go}; {wait.format(over)}"):
         job_id = jobs.submit("echo never\n")
         wait_for(lambda: os.path.exists(came), "the site's prologue")
         BED.run("qdel", job_id)
-        BED.wait(job_id)
-        with open(go, "x", encoding="utf-8"):
+        wait_for(lambda: os.path.exists(go) and hooks_are_over(), "the prologue's end")
+        with open(over, "x", encoding="utf-8"):
             pass
-        wait_for(hooks_are_over, "the prologue's end")
+        BED.wait(job_id)
     equal((VT.left(), jobs.run_folder(job_id), os.listdir("/run/vtorque/starting")), ([], None, []))
 
 
-def stopped_writer():
-    """the owner stops whoever writes the reason of a failure, for which they have the rights: the prologue does not wait"""
-    catcher = subprocess.Popen([*BED.user.prefix(), "/usr/bin/python3", "-c", STOPPER, str(BED.user.uid)])
-    try:
-        job_id = jobs.submit_plain("echo bare\n", "img=none-such")
-        job = BED.wait(job_id)
-        equal(job["exit_status"], "-2")
-    finally:
-        catcher.kill()
-        catcher.wait()
+def hanging_reason():
+    """the submit directory, where the reason of a failure goes, never answers: the prologue does not wait for it, and the job is not requeued"""
+    with hanging_folder("reason", "prologue") as path:
+        job_id = jobs.submit_plain("echo bare\n", "img=none-such", words=("-d", path))
+        equal(BED.wait(job_id)["exit_status"], "-2")
         jobs.forget_spool(job_id)
-        kill_users()
     equal(VT.left(), [])
-
-
-STOPPER = """
-import os, signal, sys
-while True:
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.stat(f"/proc/{name}").st_uid in (0, int(sys.argv[1])) and open(f"/proc/{name}/comm").read() == "prologue\\n":
-                os.kill(int(name), signal.SIGSTOP)
-        except OSError: pass
-"""
 
 
 def switched_off():
@@ -193,7 +177,32 @@ def daemon_ends():
     assert all(os.path.exists(f"/run/vtorque/{name}") for name in names)
 
 
-TESTS = (deleted_in_site_prologue, stopped_writer, switched_off, daemon_ends, hanging_output, hanging_share,)
+CROWD = """
+import os, socket, sys
+held = []
+for uid in range(200000, 200080):
+    os.seteuid(uid)
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+    os.seteuid(0)
+print(flush=True)
+input()
+"""
+
+
+def many_ids():
+    """eighty ids of one attacker hold connections: the owner of a job is answered"""
+    with jobs.running(f"echo up\nuntil [ -e {BED.folder}/many ]; do sleep 0.1; done\n") as job_id:
+        crowd = subprocess.Popen([sys.executable, "-c", CROWD, jobs.USER_SOCKET], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        crowd.stdout.readline()
+        kind, _ = jobs.ask_as(BED.user, 193, 0, job_id)
+        crowd.communicate(b"\n")
+        with open(f"{BED.folder}/many", "x", encoding="utf-8"):
+            pass
+        equal((kind, jobs.result(job_id)[0]), (132, 0))
+
+
+TESTS = (many_ids, deleted_in_site_prologue, hanging_reason, switched_off, daemon_ends, hanging_output, hanging_share,)
 
 if __name__ == "__main__":
     with contextlib.ExitStack() as stack:
