@@ -92,13 +92,12 @@ int hook_limit_s(void)
 bool hook_is_alone(const Hook *hook)
 {
     char own[300];
-    /* Root's hooks are called in mom_priv, which has a file for each job of the node. */
+    /* Root's hooks are called in mom_priv, which has files for each job of the node: ID.SC, ID.JB. */
     DIR *folder = opendir("jobs");
     bool is_alone = folder != NULL;
-    snprintf(own, sizeof own, "%s.JB", hook->argv[1]);
+    int length = snprintf(own, sizeof own, "%s.", hook->argv[1]);
     for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
-        const char *ending = strrchr(entry->d_name, '.');
-        if (ending && strcmp(ending, ".JB") == 0 && strcmp(entry->d_name, own) != 0)
+        if (entry->d_name[0] != '.' && strncmp(entry->d_name, own, (size_t)length) != 0)
             is_alone = false;
     }
     if (folder)
