@@ -159,7 +159,7 @@ def hanging_reason():
 
 def switched_off():
     """VTORQUE_ENABLED=false: a request by plain qsub is refused with the site's message"""
-    with jobs.further_settings("VTORQUE_ENABLED=false\nVTORQUE_DISABLED_MESSAGE='back on Monday'"):
+    with jobs.other_settings(VTORQUE_ENABLED="false", VTORQUE_DISABLED_MESSAGE="'back on Monday'"):
         status, said = jobs.refused_text(jobs.submit_plain("echo bare\n"))
     equal(status, "-2")
     assert "back on Monday" in said, said
