@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The same script by qsub on bare metal and by vsub in a virtual machine (img=host): what its user has of both. Speaks TAP.
+
+Compared are the exit status and every file of the submit folder, byte for byte and with its mode: what the batch system delivers
+and what the script makes. What cannot be the same is written as one word in both (`plain`); what differs and is documented
+(doc/user.md, "What differs from bare metal") stands with its row. Two rows at a time, each with one guest.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+from bed import TemporaryUser, equal, make_bed
+from lib import Site, run_tests
+from vtorque import Vtorque
+
+BED = VT = None
+CONFIG = "$check_poll_time 1\n$prologalarm 300\n$jobstartblocktime 0\n"
+VM = "img=host,ram=384M,vcpus=1"
+JOB_END = 200  # seconds: two guests at once on a busy machine
+
+
+class Submitter:
+    """One way to submit, in one folder of a user's."""
+
+    def __init__(self, folder, user, *command):
+        self.folder, self.user, self.command, self.ids = folder, user, command, []
+
+    def __call__(self, script, *words, input=b"", shown=True, **environment):
+        """A script (None: the one on standard input) is submitted; its job's id."""
+        path = []
+        if script is not None:
+            path = [f"{self.folder}/job"]
+            with open(path[0], "wb") as file:
+                file.write(script.encode() if isinstance(script, str) else script)
+            os.chmod(path[0], 0o644)
+        done = BED.run(*self.command, *words, *path, input=input, user=self.user, cwd=self.folder,
+                       env={**self.user.environment(), "PATH": f"{BED.prefix}/bin:{self.user.environment()['PATH']}", **environment})
+        for name in path:
+            os.unlink(name)
+        equal((done.status, done.err), (0, b""), f"{self.command} {words}")
+        self.ids.append(done.out.decode().strip())
+        return self.ids[-1]
+
+    def wait(self, job_id, indices=(None,)):
+        """Exit statuses; of an array each one's."""
+        number, _, rest = job_id.partition("[]")
+        names = [job_id if index is None else f"{number}[{index}]{rest}" for index in indices]
+        return [BED.wait(name, seconds=JOB_END).get("exit_status") for name in names]
+
+    def plain(self, data):
+        """Without what is each job's own: its number, and where its script lies."""
+        for job_id in self.ids:
+            number = re.match(r"\d+", job_id)[0]
+            data = re.sub(rb"\S*/mom_priv/jobs/%b\S*\.SC" % number.encode(), b"SCRIPT", data)
+            data = re.sub(rb"(?<![0-9])%b(?=[.\[-])" % number.encode(), b"N", data)
+        data = data.replace(b"/run/vtorque/script", b"SCRIPT")
+        return re.sub(rb"(line \d+:) +\d+ ", rb"\1 PID ", data)
+
+    def files(self):
+        """What is in the folder: mode and content by name."""
+        found = {}
+        for place, _, names in os.walk(self.folder):
+            for name in names:
+                path = f"{place}/{name}"
+                with open(path, "rb") as file:
+                    data = file.read()
+                name = re.sub(r"(\.[oe])\d+", r"\1N", self.plain(os.path.relpath(path, self.folder).encode()).decode())
+                found[name] = (oct(os.stat(path).st_mode & 0o7777), os.stat(path).st_uid == self.user.uid, self.plain(data))
+        return found
+
+
+def outcome(name, user, case, *command):
+    """What a case comes to, in a folder that is the same both times: its own result, and the files."""
+    folder = f"{user.home}/same-{name}"
+    os.mkdir(folder)
+    os.chown(folder, user.uid, user.gid)
+    submitter = Submitter(folder, user, *command)
+    try:
+        return case(submitter), submitter.files()
+    finally:
+        shutil.rmtree(folder)
+
+
+def differences(bare, vm):
+    """The files that are not the same, as text."""
+    rows = []
+    for name in sorted(bare.keys() | vm.keys()):
+        if bare.get(name) != vm.get(name):
+            rows += [f"{name}:", f"  bare {short(bare.get(name))}", f"  vm   {short(vm.get(name))}"]
+    return "\n".join(rows)
+
+
+def short(value):
+    text = repr(value)
+    return text if len(text) < 3000 else f"{text[:1500]} ... {text[-300:]}"
+
+
+def compare(name, case, known=lambda files: files, bare=None, user=None):
+    """Both ways. `known` takes out what is documented to differ; `bare` stands in for qsub."""
+    user = user or BED.user
+    first = bare() if bare else outcome(name, user, case, "qsub")
+    second = outcome(name, user, case, f"{VT.site.bin}/vsub", "-vm", VM)
+    equal(second[0], first[0], "exit status, bare and vm:")
+    text = differences(known(first[1]), known(second[1]))
+    assert not text, f"not the same\n{text}"
+    return first
+
+
+def row(name, text, status, script, *words, known=lambda files: files, **environment):
+    """A test of one script and one job. What bare metal makes of it is held to `status`, or both could be wrong."""
+    def test():
+        (statuses, files) = compare(name, lambda submit: submit.wait(submit(script, *words, **environment)), known)
+        equal(statuses, [str(status)])
+        assert any(".o" in path or ".e" in path for path in files), files
+    test.__name__, test.__doc__ = name, text
+    return test
+
+
+# Interpreters
+
+
+SH = """#!/bin/sh
+echo "$# words: [$1] [$2] [$3] [$4]"; echo "error output" >&2
+cat; echo "input is over: $?"; echo "$0"
+printf 'no line end'; exit 3"""
+
+BASH = """#!/bin/bash
+trap 'echo "the end, $?"' EXIT
+a=(one 'two  three' $'\\t'); declare -A b=([k]=v); false | true; echo "${PIPESTATUS[@]} ${#a[@]} ${b[k]} $- $SHELLOPTS $BASHOPTS"
+shopt -q login_shell; echo "login $?"; cat <(echo substituted); echo "$BASH_SOURCE $LINENO ${FUNCNAME[0]}"
+exit 255
+"""
+
+NO_FIRST_LINE = """
+echo "$0 $# $- ${BASH_VERSION%%.*}" "$@"; shopt -q login_shell; echo "login $?"
+f() { return 4; }; f
+"""
+
+PYTHON = """#!/usr/bin/python3
+import os, sys
+print(sys.argv[1:], os.getcwd() == os.environ["HOME"], oct(os.umask(0o77)), sys.stdout.encoding, "\\u00e4\\u2713")
+print(sys.flags.isolated, sys.stdin.read().encode(), os.path.basename(sys.executable), file=sys.stderr)
+with open(os.path.join(os.environ["PBS_O_WORKDIR"], "made"), "w") as file: file.write("from python\\n")
+sys.exit("a message")
+"""
+
+PERL = """#!/usr/bin/perl -w
+use strict; my @list = map { $_ * 2 } grep { $_ & 1 } 1 .. 9; print "@list @ARGV\\n"; print STDERR "warned\\n";
+my %h = (a => 1); print $h{b} . "x\\n"; exit 12;
+"""
+
+TCSH = """#!/bin/tcsh -f
+set list = (one "two  three"); @ n = $#list + 1; echo $n $list[2]:q $#argv $0
+foreach word ($argv:q)
+  echo "<$word>"
+end
+sh -c 'echo error output >&2'; exit 9
+"""
+
+TCSH_WITHOUT = """# a script of tcsh, by -S alone
+set list = (a b c); echo $#list $#argv:q $?loginsh
+if ($?tcsh) echo tcsh
+exit 8
+"""
+
+EIGHT_BITS = bytes(byte for byte in range(1, 256) if byte != 13)
+
+
+def large():
+    """a script of more than 65,536 bytes, which qsub cuts: as bash runs it"""
+    script = "#!/bin/bash\n" + "".join(f": {n:0100}\n" for n in range(900)) + "cksum < $0; echo error output >&2; exit 6\n"
+
+    def by_bash():
+        path = BED.script(script, "large")
+        done = subprocess.run([*BED.user.prefix(), "/bin/bash", path], capture_output=True, check=False)
+        return [str(done.returncode)], {"job.oN": ("0o600", True, done.stdout), "job.eN": ("0o600", True, done.stderr)}
+    compare("large", lambda submit: submit.wait(submit(script)), bare=by_bash)
+
+
+def tcsh_login():
+    """a user whose login shell is tcsh: a script of sh, with words, and one without #!"""
+    with TemporaryUser() as user:
+        subprocess.run(["usermod", "--shell", "/bin/tcsh", user.name], check=True)
+        script = "# no first line\necho $#argv; if ($?tcsh) echo tcsh\nexit 8\n"
+        statuses, _ = compare("tcsh_login", lambda submit: submit.wait(submit(script, "-F", "a 'b  c'")), user=user)
+    equal(statuses, ["8"])
+
+
+# Ways to submit
+
+
+def from_stdin():
+    """a script on standard input, with directives"""
+    script = "#!/bin/sh\n#PBS -N from.stdin -j n\n#PBS -e errors\n\n# PBS\necho $PBS_JOBNAME; echo error output >&2\n#PBS -N late\nexit 2\n"
+    statuses, files = compare("stdin", lambda submit: submit.wait(submit(None, input=script)))
+    equal((statuses, sorted(files)), (["2"], ["errors", "from.stdin.oN"]))
+
+
+def array():
+    """an array of three, one at a time: each its own index, name, status and files"""
+    script = "echo $PBS_ARRAYID $PBS_JOBNAME $PBS_JOBID; echo $PBS_ARRAYID >> $PBS_O_WORKDIR/order; exit $PBS_ARRAYID\n"
+    statuses, files = compare("array", lambda submit: submit.wait(submit(script, "-N", "a", "-t", "0-2%1"), range(3)))
+    equal((statuses, files["order"][2], sorted(files)), (["0", "1", "2"], b"0\n1\n2\n", ["a.eN-0", "a.eN-1", "a.eN-2", "a.oN-0", "a.oN-1", "a.oN-2", "order"]))
+
+
+def depends():
+    """-h, qrls; depend=afterok runs when the first has ended well, afternotok never"""
+    def case(submit):
+        script = "#!/bin/sh\necho $PBS_JOBNAME | tee -a $PBS_O_WORKDIR/order\n"
+        first = submit(script, "-h", "-N", "first")
+        second = submit(script, "-N", "second", "-W", f"depend=afterok:{first}")
+        third = submit(script, "-N", "third", "-W", f"depend=afternotok:{first}")
+        states = [BED.job(job_id)["job_state"] for job_id in (first, second, third)]
+        BED.run("qrls", first)
+        return states, [submit.wait(job_id) for job_id in (first, second, third)]
+    result, files = compare("depends", case)
+    equal((result, files["order"][2], "third.oN" in files), ((["H", "H", "H"], [["0"], ["0"], [None]]), b"first\nsecond\n", False))
+
+
+# Output
+
+
+STREAMS = """#!/bin/bash
+printf -v line '%08000d' 7
+for ((n = 0; n < 400; n++)); do echo "$n $line"; echo "$n $line" >&2; done
+"""
+
+JOINED = """#!/bin/bash
+for ((n = 0; n < 300; n++)); do echo "out $n"; echo "err $n" >&2; done
+sh -c 'echo last; echo of all >&2'; exit 1
+"""
+
+
+# What the job finds
+
+
+FOUND = """#!/bin/bash
+id; pwd; umask; tty; nice; echo $0
+for letter in c d e f l m n q r s t u v x; do echo "$letter $(ulimit -S$letter) $(ulimit -H$letter)"; done
+awk '$1 ~ /^Sig(Ign|Blk|Pnd)/' /proc/self/status; (ls /proc/self/fd | wc -l)
+ps -o sid= -p $$ | grep -qw $$ && echo leads
+yes | head -n 1
+"""
+
+
+def known_found(files):
+    """SIGPIPE is ignored on bare metal, and mom's descriptors are open; in the guest the script leads its session."""
+    return files
+
+
+ENVIRONMENT = """#!/usr/bin/python3
+import os
+for name in sorted(os.environ): print(name, repr(os.environ[name]))
+"""
+
+
+FILES = """#!/bin/bash
+cd $PBS_O_WORKDIR; umask; echo plain > plain; mkdir -p a/b; echo '#!/bin/sh' > a/b/run; chmod 751 a/b/run; ln plain hard; ln -s plain soft
+umask 027; : > masked; t=$(mktemp); echo kept > $t; cat $t; rm $t; echo ${TMPDIR-none}
+echo at home > ~/at-home; cat ~/at-home; rm ~/at-home; stat -c '%a %s %h %F %U' plain a/b/run soft masked
+"""
+
+
+TESTS = (
+    row("sh", "sh: words by -F, input, no final line end", 3, SH, "-F", "one \"two  three\" 'four $HOME' $HOME"),
+    row("bash", "bash: status 255, a trap at the end", 255, BASH),
+    row("no_first_line", "no #!: the login shell runs it", 4, NO_FIRST_LINE, "-F", "a 'b  c'"),
+    row("python", "python3: 8-bit output, a file, a message", 1, PYTHON, "-F", "a 'b c'"),
+    row("perl", "perl with an option", 12, PERL, "-F", "x"),
+    row("many_words", "#! with many words, by env -S", 1, "#!/usr/bin/env -S bash -e -u\necho $-; echo ${none-unset}; false; echo never\n"),
+    row("words_as_one", "#! with words that the kernel hands over as one", 2, "#!/bin/bash -e -u\necho never\n"),
+    row("tcsh", "tcsh", 9, TCSH, "-F", "a 'b  c'"),
+    row("tcsh_by_S", "-S /bin/tcsh, no #!", 8, TCSH_WITHOUT, "-S", "/bin/tcsh"),
+    tcsh_login,
+    row("binary_tail", "8-bit bytes behind exit, no line end; the script is what was submitted", 5, b"#!/bin/sh\ncksum < $0\nexit 5\n" + EIGHT_BITS * 9),
+    large, from_stdin, array, depends,
+    row("streams", "3 MB on each stream, in turn", 0, STREAMS),
+    row("joined", "-j oe: both streams in the order in which they were written", 1, JOINED, "-j", "oe"),
+    row("paths", "-o and -e with a path of the job's", 0, "#!/bin/sh\nmkdir -p $PBS_O_WORKDIR/to; echo out; echo err >&2\n",
+        "-o", "out.$PBS_JOBNAME.$PBS_JOBID", "-e", "to/err"),
+    row("variables", "-v with quotes, commas, blanks, line ends; -V", 0, "#!/bin/sh\nprintf '[%s]\\n' \"$A\" \"$B\" \"$C\" \"$D\" \"$E\" >&2\n",
+        "-v", "A=1,B=x y,C,D=a\\,b,E=\"q", C="of the\nsubmitter"),
+    row("signal", "death by a signal", 139, "#!/bin/bash\necho before\nkill -SEGV $$\n"),
+    row("interpreter", "an interpreter that is not there", 127, "#!/no/such/interpreter\necho never\n"),
+    row("syntax", "a mistake in the script", 2, "#!/bin/bash\necho before\nif true; then\n"),
+    row("background", "a process that is left in the background, with the job's streams", 0, "#!/bin/bash\nsleep 1000 &\necho left\n"),
+    row("environment", "all variables, -V", 0, ENVIRONMENT, "-V"),
+    row("found", "user, folder, limits, signals, descriptors", 0, FOUND),
+    row("files", "files in submit folder, home and $TMPDIR, with their modes; -W umask", 0, FILES, "-W", "umask=022"),
+)
+
+
+def nothing_left():
+    """after all of them nothing is left"""
+    equal(VT.left(30), [])
+
+
+if __name__ == "__main__":
+    with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(TemporaryUser())
+        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
+        BED = stack.enter_context(make_bed(owner, config=CONFIG))
+        VT = stack.enter_context(Vtorque(BED, site))
+        run_tests(TESTS, alone=(nothing_left,), jobs=2)
