@@ -14,6 +14,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -205,6 +206,26 @@ static void remove_file(const Run *run, const VtResult *result)
         unlink(run->envelope.file);
 }
 
+/* A script that a signal ended: the login shell that waits for this program says so as it does on bare
+ * metal, and the batch system counts it so. The number is the guest's word: none that would only stop
+ * us. Its core file is the guest's, too. */
+static void die_as_script(const VtResult *result)
+{
+    int number = (int)result->exit_value;
+    sigset_t set;
+    if (!result->has_exit || result->reason != CTL_REASON_DONE ||
+        result->exit_kind != WIRE_EXIT_SIGNAL || number == SIGSTOP || number == SIGTSTP ||
+        number == SIGTTIN || number == SIGTTOU)
+        return;
+    prctl(PR_SET_DUMPABLE, 0);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+    signal(number, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    raise(number);
+}
+
 static int attach(const Run *run, int door)
 {
     g_autofree char *cwd = g_get_current_dir();
@@ -232,6 +253,7 @@ static int attach(const Run *run, int door)
     vt_attach(&attachment, door, &result);
     vt_report_print_outcome(&result, "vtorque-run");
     remove_file(run, &result);
+    die_as_script(&result);
     int status = vt_report_status(&result);
     vt_result_clear(&result);
     return status;
