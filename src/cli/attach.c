@@ -346,6 +346,7 @@ static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
     while (read(fd, &info, sizeof info) == sizeof info) {
         if (attach->what->is_batch && is_repeated(attach, info.ssi_signo))
             continue;
+        attach->result->terminated |= info.ssi_signo == SIGTERM;
         if (info.ssi_signo == SIGINT)
             interrupt(attach);
         else

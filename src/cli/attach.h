@@ -48,6 +48,7 @@ typedef struct {
     guint64 phase_us[CTL_PHASES]; /* CLOCK_MONOTONIC; 0: not reached */
     guint64 started_us, exit_us, ended_us;
     bool interrupted; /* by a second INT */
+    bool terminated;  /* TERM was passed on */
     char *lost;       /* why output of the script could not be written, or NULL */
 } VtResult;
 

@@ -66,14 +66,16 @@ int hook_epilogue(const Hook *hook)
     return hook_chain(hook);
 }
 
+/* The site's own comes first: as on bare metal it finds the script as it was, and the batch system's
+ * TERM follows ours at once, whatever time it took. */
 int hook_precancel(const Hook *hook)
 {
     static uint8_t payload[WIRE_PAYLOAD_MAX];
     WireHeader header;
+    hook_run_site(hook);
     signal(SIGPIPE, SIG_IGN);
     ctl_autofd door = ctl_door_connect(CTL_DOOR_USER, CONNECT_MS);
     if (door >= 0 && ctl_door_send_text(door, CTL_DOOR_END, CTL_END_TERM, hook->argv[1]) == 0)
         ctl_door_receive(door, &header, payload, ANSWER_MS);
-    hook_run_site(hook);
     return 0;
 }

@@ -35,6 +35,7 @@
 #define CONNECT_MS 10000 /* a daemon that is being restarted */
 #define RETRY_US 200000
 #define ANSWER_MS 20000
+#define CANCEL_S 1 /* from a script's end by the batch system's order to its TERM */
 
 typedef struct {
     VtEnvelope envelope;
@@ -226,6 +227,20 @@ static void die_as_script(const VtResult *result)
     raise(number);
 }
 
+/* The batch system's epilogue.precancel ends the guest's script a moment before its TERM comes here:
+ * what the script made of it counts, as on bare metal. `vmgr end` is no TERM, and a failure. */
+static void take_cancel(VtResult *result)
+{
+    const struct timespec patience = {.tv_sec = CANCEL_S};
+    sigset_t term;
+    if (result->reason != CTL_REASON_ENDED || !result->has_exit)
+        return;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    if (result->terminated || sigtimedwait(&term, NULL, &patience) == SIGTERM)
+        result->reason = CTL_REASON_DONE;
+}
+
 static int attach(const Run *run, int door)
 {
     g_autofree char *cwd = g_get_current_dir();
@@ -251,8 +266,9 @@ static int attach(const Run *run, int door)
         g_printerr("vtorque-run: note: %s\n", (char *)run->notes->pdata[i]);
     name_files(door);
     vt_attach(&attachment, door, &result);
-    vt_report_print_outcome(&result, "vtorque-run");
     remove_file(run, &result);
+    take_cancel(&result);
+    vt_report_print_outcome(&result, "vtorque-run");
     die_as_script(&result);
     int status = vt_report_status(&result);
     vt_result_clear(&result);
