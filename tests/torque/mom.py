@@ -14,6 +14,7 @@ scripts of sisters, epilogue.precancel, and the first 5 s of prologue). On its f
 A mom that was killed reads at its next start from the files *.TK what it had running.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -275,7 +276,8 @@ class Mom:
         for name, path in (("prologue", None), ("prologue.user", None), *([("prologue", own)] if own else ())):
             status = self.hook(job, name, self.prologue_words(job), fds=streams, umask=0o077, with_groups=True, own=path)
             if status:
-                os.write(writer, str(ABORT if status == 1 else RETRY).encode())  # facts 1.4
+                with contextlib.suppress(BrokenPipeError):  # no mom any more
+                    os.write(writer, str(ABORT if status == 1 else RETRY).encode())  # facts 1.4
                 os._exit(1)
         os.setsid()
         try:

@@ -200,6 +200,8 @@ def hooks():
     for job in JOBS:
         if job.kind in BARE:
             wanted, got = seen(BARE[job.kind]), seen(job)
+            if COUNT > 10:  # a hook of another job that hangs holds up pbs_mom, which then starts a job again: the last run counts
+                wanted, got = ({(hook, "last"): text for (hook, _), text in found.items()} for found in (wanted, got))
             equal(sorted(got), sorted(wanted), f"{job.name}: hooks")
             for key in wanted:
                 equal(got[key], wanted[key], f"{job.name}: {key}")
