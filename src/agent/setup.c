@@ -11,7 +11,8 @@ void setup_open(Setup *setup, const WireHeader *header, const uint8_t *payload)
 
     setup->is_open = true;
     setup->session = header->session;
-    setup->has_terminal = header->aux & WIRE_OPEN_PTY;
+    setup->has_terminal = header->aux == WIRE_OPEN_PTY;
+    setup->is_joined = header->aux == WIRE_OPEN_JOINED;
     setup->uid = wire_get_u32(&reader);
     setup->gid = wire_get_u32(&reader);
     setup->mask = wire_get_u32(&reader) & 0777;

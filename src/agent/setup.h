@@ -14,7 +14,7 @@
 typedef struct {
     bool is_open;
     uint16_t session;
-    bool has_terminal;
+    bool has_terminal, is_joined;
     uid_t uid;
     gid_t gid;
     mode_t mask;

@@ -62,7 +62,7 @@ static bool set_nonblocking(int fd)
 
 static bool make_pipes(Ends *ends, const Setup *setup)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (setup->is_joined ? WIRE_STDERR : 3); i++) {
         bool is_input = i == WIRE_STDIN;
         int both[2];
 
@@ -75,7 +75,9 @@ static bool make_pipes(Ends *ends, const Setup *setup)
         if (!set_nonblocking(ends->ours[i]) || fchown(ends->theirs[i], setup->uid, setup->gid) < 0)
             return false;
     }
-    return true;
+    if (setup->is_joined)
+        ends->theirs[WIRE_STDERR] = fcntl(ends->theirs[WIRE_STDOUT], F_DUPFD_CLOEXEC, 3);
+    return ends->theirs[WIRE_STDERR] >= 0;
 }
 
 static bool make_terminal(Ends *ends, const Setup *setup)

@@ -393,6 +393,15 @@ static void send_words(VtChannel *channel, WireWordKind kind, const char *const 
         vt_channel_send(channel, WIRE_WORD, kind, *words, strlen(*words));
 }
 
+/* True if both outputs are the same file, or the same terminal: what the script prints on either then
+ * stays in its order. */
+static bool is_joined(const VtAttachment *what)
+{
+    struct stat output, errors;
+    return fstat(what->output, &output) == 0 && fstat(what->errors, &errors) == 0 &&
+           output.st_dev == errors.st_dev && output.st_ino == errors.st_ino;
+}
+
 static void send_opening(Attach *attach)
 {
     const VtAttachment *what = attach->what;
@@ -405,7 +414,8 @@ static void send_opening(Attach *attach)
     wire_put_u16(&writer, 0);
     wire_put_u16(&writer, 0);
     wire_put_string(&writer, what->cwd);
-    vt_channel_send(channel, WIRE_OPEN, 0, payload, writer.used);
+    vt_channel_send(channel, WIRE_OPEN, is_joined(what) ? WIRE_OPEN_JOINED : 0, payload,
+                    writer.used);
     vt_channel_send(channel, WIRE_WORD, WIRE_WORD_PROGRAM, what->program, strlen(what->program));
     send_words(channel, WIRE_WORD_ARG, what->argv);
     send_words(channel, WIRE_WORD_ENV, what->env);

@@ -57,7 +57,7 @@ class Submitter:
         """Without what is each job's own: its number, and where its script lies."""
         for job_id in self.ids:
             number = re.match(r"\d+", job_id)[0]
-            data = re.sub(rb"\S*/mom_priv/jobs/%b\S*\.SC" % number.encode(), b"SCRIPT", data)
+            data = re.sub(rb"/[\w./-]*/mom_priv/jobs/%b\S*\.SC" % number.encode(), b"SCRIPT", data)
             data = re.sub(rb"(?<![0-9])%b(?=[.\[-])" % number.encode(), b"N", data)
         data = data.replace(b"/run/vtorque/script", b"SCRIPT")
         return re.sub(rb"(line \d+:) +\d+ ", rb"\1 PID ", data)
