@@ -8,7 +8,6 @@ needs to be shown anyway, stand there.
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,7 +17,7 @@ import subprocess
 import jobs
 from bed import TemporaryUser, equal, lib, make_bed, wait_for
 from faults import SCRATCH_MIB, Pool
-from jobs import (CONFIG, further_settings, machine, refused_text, result, run_folder, running, spooled, submit, wait_output, without_daemon)
+from jobs import (CONFIG, machine, other_settings, refused_text, result, run_folder, running, spooled, submit, wait_output, without_daemon)
 from lib import CTL_FAULT, FAULT_PANIC, Site, run_tests
 from vtorque import Vtorque
 
@@ -199,7 +198,7 @@ def panic():
 
 def prologue_too_slow():
     """PROLOGUE_TIMEOUT is over before the guest is ready: no job, and the reason"""
-    with further_settings("PROLOGUE_TIMEOUT=1"):
+    with other_settings(PROLOGUE_TIMEOUT="1"):
         status, text = refused_text(submit("echo never\n"))
     equal((status, text), ("-2", "vTorque: the job was not run: the guest was not ready after 1 s (boot_timeout)\n"))
 
@@ -214,18 +213,6 @@ def alarm_too_near():
         os.unlink(f"{jobs.BED.home}/mom_priv/prologue.orig")
         jobs.BED.configure(CONFIG)
     equal((status, text), ("-2", "vTorque: the job was not run: the guest was not ready within the batch system's time for prologues\n"))
-
-
-@contextlib.contextmanager
-def other_settings(key, lines):
-    """One setting replaced by lines, for a while."""
-    with open(jobs.VT.conf, encoding="utf-8") as file:
-        good = file.read()
-    jobs.BED.write(jobs.VT.conf, re.sub(f"(?m)^{key}=.*", lines, good))
-    try:
-        yield
-    finally:
-        jobs.BED.write(jobs.VT.conf, good)
 
 
 def set_shell(path):
@@ -243,7 +230,7 @@ def scratch_full():
         for size, wanted, text in ((4, "-2", "its file system has 4 MiB left"), (SCRATCH_MIB, "125", "for what the guest writes to its disk")):
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=1777,size={size}m", "scratch", place], check=True)
             try:
-                with other_settings("VM_IMG_DIR", f"VM_IMG_DIR={pool}\nWS_DIR={place}"):
+                with other_settings(VM_IMG_DIR=pool, WS_DIR=place):
                     job_id = submit("#!/bin/sh\necho up; cat /dev/zero > /var/tmp/full; sync\n", vm=small)
                     if wanted == "-2":
                         status, err = refused_text(job_id)
