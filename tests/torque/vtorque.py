@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import lib
 from lib import BUILD, wait_for
@@ -78,8 +79,9 @@ class Vtorque:
             return None
         daemon = subprocess.Popen([*node.prefix(), f"{self.site.bin}/vtorqued", "--config", self.conf], stdin=subprocess.DEVNULL)
         self.daemons.append(daemon)
-        is_there = [*node.prefix(), "test", "-S", f"{RUNTIME}/hook.sock"]
-        wait_for(lambda: daemon.poll() is not None or not subprocess.run(is_there, check=False).returncode, "vtorqued's socket")
+        # The socket of a daemon that was killed is there, too, until the new one has read its settings.
+        is_there = [*node.prefix(), sys.executable, "-c", f"import socket; socket.socket(socket.AF_UNIX).connect('{RUNTIME}/hook.sock')"]
+        wait_for(lambda: daemon.poll() is not None or not subprocess.run(is_there, check=False, stderr=subprocess.DEVNULL).returncode, "vtorqued's socket")
         assert daemon.poll() is None, "vtorqued did not start"
         return daemon
 
