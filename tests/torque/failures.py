@@ -99,7 +99,8 @@ def deleted_prologue_behind_epilogue():
         os.unlink(mark)
         wait_for(lambda: not any(lib.is_same(process) for process in hooks), "the hook's end")
         os.unlink(last)
-        equal(over(job_id), ("0", "", ""))
+        text = "vTorque: the job was not run: the job was ended before its virtual machine was started\n"
+        equal(over(job_id), ("0", "", text))
 
 
 def deleted_at_start(name, place, script):
