@@ -28,8 +28,7 @@ int ctl_starting_announce(const char *id, const char *ticket)
     ctl_autofd folder = open_folder();
     if (folder < 0)
         return folder;
-    ctl_autofd fd =
-        openat(folder, id, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    ctl_autofd fd = openat(folder, id, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     ssize_t size = (ssize_t)strlen(ticket), n = fd < 0 ? -1 : write(fd, ticket, (size_t)size);
     return n == size ? 0 : n < 0 ? -errno : -ENOSPC;
 }

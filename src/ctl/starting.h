@@ -4,8 +4,9 @@
  *
  * Held from before the first step of a start until the keeper holds the run folder's lock. Whoever
  * ends a job takes it first, and then either finds a run folder or knows that there will be none.
- * The file holds the word of the start that is announced: a prologue that goes on after its job's end,
- * as a batch system lets it, starts nothing any more. A POSIX record lock: a starter that dies lets it go. Libc only.
+ * The file holds the word of the start that is announced: a prologue that goes on after its job's
+ * end, as a batch system lets it, starts nothing any more. A POSIX record lock: a starter that dies
+ * lets it go. Libc only.
  *
  * Runs as: root.
  */
@@ -15,8 +16,8 @@
 
 #define CTL_TICKET_MAX 64
 
-/* Says that the job `id` is about to be started, with a word that is this start's alone: before anything
- * that takes time. Whoever ends the job removes it. Returns 0 or -errno. */
+/* Says that the job `id` is about to be started, with a word that is this start's alone: before
+ * anything that takes time. Whoever ends the job removes it. Returns 0 or -errno. */
 int ctl_starting_announce(const char *id, const char *ticket);
 
 /* True if the start of that word is still the one that is announced; `lock` is held. */

@@ -17,10 +17,10 @@
 typedef struct {
     char **argv; /* argv[1]: the job's id; ... as the batch system gives them */
     int argc;
-    const char *name;     /* "prologue", ... */
-    char site[4096];      /* path of the site's own script, NAME.orig beside the hook */
-    char request[16384];  /* the request word; "": a bare-metal job */
-    long long started_ms; /* CLOCK_MONOTONIC */
+    const char *name;            /* "prologue", ... */
+    char site[4096];             /* path of the site's own script, NAME.orig beside the hook */
+    char request[16384];         /* the request word; "": a bare-metal job */
+    long long started_ms;        /* CLOCK_MONOTONIC */
     char ticket[CTL_TICKET_MAX]; /* of this call alone (ctl/starting.h) */
 } Hook;
 

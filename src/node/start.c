@@ -210,8 +210,8 @@ static bool start_job(Start *start, int connection, const char *text, gsize size
     vt_autofd lock = ctl_starting_lock(start->order.id);
     if (lock < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -lock, "cannot lock the job's start");
-    bool ok = check_ticket(start, lock, error) && end_former(start->order.id, error) && decide(start, error) &&
-              launch(start, connection, error);
+    bool ok = check_ticket(start, lock, error) && end_former(start->order.id, error) &&
+              decide(start, error) && launch(start, connection, error);
     ctl_starting_unlock(start->order.id, vt_fd_steal(&lock));
     return ok;
 }

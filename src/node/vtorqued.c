@@ -3,9 +3,9 @@
  * node/vtorqued.c - the daemon: two doors, and a process for each visitor.
  *
  * Theory of operation. One loop over three descriptors: root's door, everybody's door, signals. It
- * reads no byte of anybody but root's run folders: it looks at the peer, counts, forks (node/verbs.h), reaps. Keepers whose
- * starter has ended become its children; one that was killed is swept up after. Nothing is kept that
- * a restart would miss.
+ * reads no byte of anybody but root's run folders: it looks at the peer, counts, forks
+ * (node/verbs.h), reaps. Keepers whose starter has ended become its children; one that was killed
+ * is swept up after. Nothing is kept that a restart would miss.
  *
  * Runs as: root. Trusts: the kernel, and root's settings.
  */

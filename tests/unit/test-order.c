@@ -13,8 +13,9 @@ static void test_good(void)
 {
     g_autoptr(GError) error = NULL;
     g_auto(VtOrder) order;
-    const char *text = "memory_mib=512\ncput_s=60\n" NEEDED "node_file=/var/spool/torque/aux//17.head\n"
-                       "cgroup=/torque/17.head\n";
+    const char *text =
+        "memory_mib=512\ncput_s=60\n" NEEDED "node_file=/var/spool/torque/aux//17.head\n"
+        "cgroup=/torque/17.head\n";
     g_assert_true(vt_order_parse(&order, text, strlen(text), &error));
     g_assert_no_error(error);
     g_assert_cmpstr(order.id, ==, "17.head");
