@@ -476,8 +476,8 @@ def vmgr_end():
             job.wait_text(b"up\n")
             known = job.job()
             equal((known["name"], known["phase"], known["ram_mib"], known["vcpus"]), ("end-me", "running", 256, 1))
-            lines = [line.split()[:4] for line in SITE.vmgr("list").out.splitlines()]
-            assert [known["id"], "end-me", known["vm"], "running"] in lines, lines
+            lines = [line.split()[:5] for line in SITE.vmgr("list").out.splitlines()]
+            assert [known["id"], known["user"], "end-me", known["vm"], "running"] in lines, lines
             equal(SITE.vmgr("console", known["id"])[::2], (0, ""))
             equal(SITE.vmgr("end", *words, known["id"].split(".")[0]), (0, "", ""))
             result = job.finish()
