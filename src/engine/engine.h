@@ -66,7 +66,6 @@ typedef struct {
     VtOom oom;
 
     VtState state;
-    guint agent_version;          /* of the protocol, that both speak */
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */
     VtChannel *client; /* the run connection, before that the starter's; NULL once gone */
     bool has_run;      /* the run connection has come */

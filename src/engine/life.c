@@ -319,7 +319,6 @@ static void take_hello(VtEngine *engine, const guint8 *payload, gsize size)
     wire_put_u16(&writer, WIRE_VERSION_MIN);
     wire_put_u16(&writer, WIRE_VERSION);
     vt_channel_send(engine->agent, WIRE_HELLO, 0, answer, writer.used);
-    engine->agent_version = MIN(highest, WIRE_VERSION);
     engine->state = VT_STATE_PLAN;
     vt_engine_reach(engine, CTL_PHASE_BOOTED);
     send_plan(engine);

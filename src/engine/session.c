@@ -132,9 +132,7 @@ void vt_session_open(VtEngine *engine)
     wire_put_u16(&writer, opening->rows);
     wire_put_u16(&writer, opening->columns);
     wire_put_string(&writer, opening->cwd);
-    /* An older agent has two pipes for both: all arrives, in another order. */
-    bool is_plain = opening->flags == WIRE_OPEN_JOINED && engine->agent_version < 2;
-    vt_channel_send(engine->agent, WIRE_OPEN, is_plain ? 0 : opening->flags, payload, writer.used);
+    vt_channel_send(engine->agent, WIRE_OPEN, opening->flags, payload, writer.used);
     send_groups(engine);
     send_kept(engine->agent, WIRE_LIMIT, opening->limits);
     send_kept(engine->agent, WIRE_WORD, opening->words);

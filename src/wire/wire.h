@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 2 /* what this release speaks, down to WIRE_VERSION_MIN */
+#define WIRE_VERSION 1 /* what this release speaks, down to WIRE_VERSION_MIN */
 #define WIRE_VERSION_MIN 1
 #define WIRE_MAGIC 0x78577476u /* "vtWx" */
 
@@ -104,7 +104,7 @@ typedef enum {
 } WireError;
 
 #define WIRE_OPEN_PTY 1    /* a terminal in place of three pipes */
-#define WIRE_OPEN_JOINED 2 /* from version 2 on: stdout and stderr are one pipe, all is stdout */
+#define WIRE_OPEN_JOINED 2 /* stdout and stderr are one pipe, all is stdout */
 
 /* A step of the guest plan. A string is u16 length and bytes without NUL. */
 typedef enum {
