@@ -83,7 +83,7 @@ def hanging_output():
         BED.root("qdel", job_id)
         kill_users()
     with open(said, encoding="utf-8") as file:
-        equal(file.read(), "vtorque-run: the job was ended\n")
+        equal(file.read(), "")
     equal(VT.left(), [])
 
 

@@ -34,7 +34,8 @@ def fork(function, *words, keep=()):
             fd = int(name)
             if fd > 2 and fd not in keep and not (os.path.exists(f"/proc/self/fd/{fd}") and os.get_inheritable(fd)):
                 os.closerange(fd, fd + 1)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; PIPE is ignored in jobs (facts 8.5)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:  # PIPE is ignored in jobs (facts 8.5)
+            signal.signal(number, signal.SIG_DFL)
         function(*words)
     except BaseException:
         traceback.print_exc()

@@ -150,9 +150,10 @@ exit 255
 
 
 def known_bash(files):
-    """On bare metal PIPE is ignored (so `yes` tells), and descriptors of pbs_mom are open."""
+    """On bare metal PIPE is ignored (so `yes` tells), and descriptors of pbs_mom are open. Signals 32 and 33, which a starter with
+    another C library leaves ignored, are nobody's to take back."""
     return change(change(files, "job.eN", (rb"yes: standard output: Broken pipe\n", b"")), "job.oN",
-                  (rb"SigIgn:\t0{12}(1|0)000\n\d+\n", b""))
+                  (rb"SigIgn:\t0{7}[01][08]000[01]000\n\d+\n", b""))
 
 
 LOGIN_SHELL = """
