@@ -38,13 +38,6 @@ void vt_live_job_free(VtLiveJob *job)
     g_free(job);
 }
 
-/* The value of `key` (with its "="), printable; NULL if it is not there. (transfer full) */
-static char *value_of(const char *text, const char *key)
-{
-    char value[CTL_ID_MAX + 1];
-    return ctl_text_find(text, key, value, sizeof value) ? g_strescape(value, NULL) : NULL;
-}
-
 static int open_root(GError **error)
 {
     char path[PATH_MAX];
@@ -57,24 +50,21 @@ static int open_root(GError **error)
     return root;
 }
 
-static VtLiveJob *load(int root, int slot)
+static VtLiveJob *job_new(const CtlLive *live)
 {
-    CtlLive live;
-    if (ctl_live_load(root, slot, &live) < 0)
-        return NULL;
     VtLiveJob *job = g_new0(VtLiveJob, 1);
-    job->slot = slot;
-    job->keeper = live.keeper;
-    job->id = g_strescape(live.id, NULL);
-    job->name = g_strescape(live.name, NULL);
-    job->started = live.started;
+    job->slot = live->slot;
+    job->keeper = live->keeper;
+    job->id = g_strescape(live->id, NULL);
+    job->name = g_strescape(live->name, NULL);
+    job->started = live->started;
     return job;
 }
 
-static gint64 number_of(const char *text, const char *key)
+static long long number_of(const char *text, const char *key)
 {
-    g_autofree char *value = value_of(text, key);
-    return value ? g_ascii_strtoll(value, NULL, 10) : 0;
+    char value[32];
+    return ctl_text_find(text, key, value, sizeof value) ? g_ascii_strtoll(value, NULL, 10) : 0;
 }
 
 /* The batch system's jobs, where there is a daemon. Root sees them as its own. */
@@ -90,36 +80,41 @@ static void add_batch(GPtrArray *jobs)
            header.type == CTL_ANSWER && header.length > 0) {
         WireReader reader = wire_reader(payload, header.length);
         wire_get_string(&reader, text, sizeof text);
-        char *id = reader.ok ? value_of(text, "id=") : NULL;
-        if (!id)
+        CtlLive live = {.slot = (int)number_of(text, "slot="),
+                        .keeper = (pid_t)number_of(text, "keeper="),
+                        .started = number_of(text, "started=")};
+        if (!reader.ok || !ctl_text_find(text, "id=", live.id, sizeof live.id))
             return;
-        VtLiveJob *job = g_new0(VtLiveJob, 1);
+        ctl_text_find(text, "name=", live.name, sizeof live.name);
+        VtLiveJob *job = job_new(&live);
         job->is_batch = true;
-        job->slot = (int)number_of(text, "slot=");
-        job->keeper = (pid_t)number_of(text, "keeper=");
-        job->started = number_of(text, "started=");
-        job->id = id;
-        job->name = value_of(text, "name=");
         g_ptr_array_add(jobs, job);
     }
 }
 
-/* All jobs, of whom no engine was asked yet. */
-static GPtrArray *load_all(GError **error)
+/* All jobs, of whom no engine was asked yet; `is_swept`: without what killed keepers left, for which
+ * it may have to wait. */
+static GPtrArray *load_all(bool is_swept, GError **error)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
     vt_autofd root = open_root(error);
+    CtlLive live;
     if (root < 0 && root != -ENOENT)
         return NULL;
-    if (root >= 0)
+    if (root >= 0 && is_swept)
         ctl_root_sweep(root, CTL_SWEEP_MS);
-    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++) {
-        VtLiveJob *job = load(root, slot);
-        if (job)
-            g_ptr_array_add(jobs, job);
-    }
+    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
+        if (ctl_live_load(root, slot, &live) == 0)
+            g_ptr_array_add(jobs, job_new(&live));
     add_batch(jobs);
     return g_steal_pointer(&jobs);
+}
+
+/* The value of `key` (with its "="), printable; NULL if it is not there. (transfer full) */
+static char *value_of(const char *text, const char *key)
+{
+    char value[CTL_ID_MAX + 1];
+    return ctl_text_find(text, key, value, sizeof value) ? g_strescape(value, NULL) : NULL;
 }
 
 static void ask_engine(VtLiveJob *job)
@@ -137,7 +132,7 @@ static void ask_engine(VtLiveJob *job)
 
 GPtrArray *vt_jobs_list(GError **error)
 {
-    GPtrArray *jobs = load_all(error);
+    GPtrArray *jobs = load_all(true, error);
     for (guint i = 0; jobs && i < jobs->len; i++)
         ask_engine(jobs->pdata[i]);
     return jobs;
@@ -152,7 +147,7 @@ static bool names(const char *given, const char *id)
 
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
 {
-    g_autoptr(GPtrArray) jobs = load_all(error);
+    g_autoptr(GPtrArray) jobs = load_all(false, error);
     guint found = 0, n = 0;
     for (guint i = 0; jobs && i < jobs->len; i++) {
         const VtLiveJob *job = jobs->pdata[i], *first = jobs->pdata[found];
