@@ -15,11 +15,11 @@ import struct
 import subprocess
 
 import jobs
-from bed import TemporaryUser, equal, lib, make_bed, wait_for
+from bed import equal, lib, wait_for
 from faults import SCRATCH_MIB, Pool
 from jobs import (CONFIG, machine, other_settings, refused_text, result, run_folder, running, spooled, submit, wait_output, without_daemon)
-from lib import CTL_FAULT, FAULT_PANIC, Site, run_tests
-from vtorque import Vtorque
+from lib import CTL_FAULT, FAULT_PANIC, run_tests
+from vtorque import on_bed
 
 FOREVER = "echo up\nwhile :; do sleep 0.1; done\n"
 
@@ -283,9 +283,5 @@ TESTS = (
 )
 
 if __name__ == "__main__":
-    with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(TemporaryUser())
-        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
-        jobs.BED = stack.enter_context(make_bed(owner, config=CONFIG))
-        jobs.VT = stack.enter_context(Vtorque(jobs.BED, site))
+    with on_bed(config=CONFIG) as (jobs.BED, jobs.VT):
         run_tests(TESTS, jobs=1)

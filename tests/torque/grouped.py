@@ -8,9 +8,9 @@ import re
 import signal
 
 import jobs
-from bed import Bed, TemporaryUser, equal, wait_for
-from lib import Site, run_tests
-from vtorque import Vtorque, read
+from bed import Bed, equal, wait_for
+from lib import run_tests
+from vtorque import on_bed, read
 
 BED = VT = None
 V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices")
@@ -81,9 +81,6 @@ def kill(name):
 TESTS = (lives_below, ends("qdel", lambda job_id, pids: BED.run("qdel", job_id)), ends("keeper killed", kill("keeper")), ends("engine killed", kill("engine")))
 
 if __name__ == "__main__":
-    with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(TemporaryUser())
-        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings(("HOST_OS_RAM_MB=0",))))
-        BED = jobs.BED = stack.enter_context(Bed(owner, config=jobs.CONFIG, cgroups=True))
-        VT = jobs.VT = stack.enter_context(Vtorque(BED, site))
+    with on_bed(("HOST_OS_RAM_MB=0",), Bed, config=jobs.CONFIG, cgroups=True) as (BED, VT):
+        jobs.BED, jobs.VT = BED, VT
         run_tests(TESTS, jobs=1)

@@ -14,9 +14,9 @@ import sys
 
 import fuse
 import jobs
-from bed import HERE, TemporaryUser, equal, lib, make_bed, wait_for
-from lib import Site, run_tests
-from vtorque import Vtorque
+from bed import HERE, equal, lib, wait_for
+from lib import run_tests
+from vtorque import on_bed
 
 BED = VT = None
 
@@ -205,9 +205,6 @@ def many_ids():
 TESTS = (many_ids, deleted_in_site_prologue, hanging_reason, switched_off, daemon_ends, hanging_output, hanging_share,)
 
 if __name__ == "__main__":
-    with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(TemporaryUser())
-        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
-        BED = jobs.BED = stack.enter_context(make_bed(owner, config=jobs.CONFIG))
-        VT = jobs.VT = stack.enter_context(Vtorque(BED, site))
+    with on_bed(config=jobs.CONFIG) as (BED, VT):
+        jobs.BED, jobs.VT = BED, VT
         run_tests(TESTS, jobs=1)

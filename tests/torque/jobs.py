@@ -18,9 +18,9 @@ import subprocess
 import sys
 import time
 
-from bed import TemporaryUser, equal, lib, make_bed, wait_for
-from lib import Site, run_tests
-from vtorque import Vtorque
+from bed import TemporaryUser, equal, lib, wait_for
+from lib import run_tests
+from vtorque import on_bed
 
 BED = VT = None
 CONFIG = "$check_poll_time 1\n$prologalarm 120\n$jobstartblocktime 1\n"
@@ -665,9 +665,5 @@ TESTS = (
 )
 
 if __name__ == "__main__":
-    with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(TemporaryUser())
-        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
-        BED = stack.enter_context(make_bed(owner, config=CONFIG))
-        VT = stack.enter_context(Vtorque(BED, site))
+    with on_bed(config=CONFIG) as (BED, VT):
         run_tests(TESTS, jobs=1)

@@ -7,7 +7,6 @@ and what the script makes. What cannot be the same is written as one word in bot
 (doc/user.md, "What differs from bare metal") stands with its row. Two rows at a time, each with one guest.
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -15,9 +14,9 @@ import socket
 import subprocess
 import sys
 
-from bed import TemporaryUser, equal, make_bed
-from lib import Site, run_tests
-from vtorque import Vtorque
+from bed import TemporaryUser, equal
+from lib import run_tests
+from vtorque import on_bed
 
 BED = VT = None
 CONFIG = "$check_poll_time 1\n$prologalarm 300\n$jobstartblocktime 0\n"
@@ -316,9 +315,5 @@ def nothing_left():
 
 
 if __name__ == "__main__":
-    with contextlib.ExitStack() as stack:
-        owner = stack.enter_context(TemporaryUser())
-        site = stack.enter_context(Site(user=owner, conf=Vtorque.settings()))
-        BED = stack.enter_context(make_bed(owner, config=CONFIG))
-        VT = stack.enter_context(Vtorque(BED, site))
+    with on_bed(config=CONFIG) as (BED, VT):
         run_tests(TESTS, alone=(nothing_left,), jobs=2)

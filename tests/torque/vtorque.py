@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import lib
-from lib import BUILD, wait_for
+from bed import TemporaryUser, make_bed
+from lib import BUILD, Site, wait_for
 
 PROGRAMS = ("vtorqued", "vtorque-hook", "vtorque-run")
 RUNTIME = "/run/vtorque"
@@ -144,3 +145,11 @@ def read(path):
             return file.read()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def on_bed(settings=(), make=make_bed, **options):
+    """A bed and vTorque on it, for one user: (Bed, Vtorque)."""
+    with TemporaryUser() as owner, Site(user=owner, conf=Vtorque.settings(settings)) as site, make(owner, **options) as bed:
+        with Vtorque(bed, site) as vtorque:
+            yield bed, vtorque
