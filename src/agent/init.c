@@ -5,9 +5,11 @@
 #include "agent/fd.h"
 #include "agent/say.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -15,6 +17,13 @@
 
 /* The order file's size: some 60 names. */
 enum { ORDER_MAX = 4096 };
+enum { PCI_DEVICES_MAX = 64, PCI_NUMBER_MAX = 8 };
+
+/* The numbers of what is on the bus, as the kernel shows them: "0x1041". */
+typedef struct {
+    char numbers[PCI_DEVICES_MAX][PCI_NUMBER_MAX];
+    int count;
+} PciDevices;
 
 typedef struct {
     const char *type, *target, *data;
@@ -86,6 +95,42 @@ int init_mount(void)
     return first_error;
 }
 
+static void read_device(int folder, const char *name, PciDevices *devices)
+{
+    char path[sizeof((struct dirent *)0)->d_name + sizeof "/device"];
+    auto_fd fd = -1;
+    ssize_t size;
+
+    snprintf(path, sizeof path, "%s/device", name);
+    fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    size = fd < 0 ? 0 : read(fd, devices->numbers[devices->count], PCI_NUMBER_MAX);
+    if (size <= 1)
+        return;
+    devices->numbers[devices->count][size - 1] = '\0'; /* in place of the line's end */
+    devices->count++;
+}
+
+static void pci_list(PciDevices *devices)
+{
+    DIR *folder = opendir("/sys/bus/pci/devices");
+    struct dirent *entry;
+
+    devices->count = 0;
+    while (folder && devices->count < PCI_DEVICES_MAX && (entry = readdir(folder)))
+        if (entry->d_name[0] != '.')
+            read_device(dirfd(folder), entry->d_name, devices);
+    if (folder)
+        closedir(folder);
+}
+
+static bool pci_has(const PciDevices *devices, const char *number)
+{
+    for (int i = 0; i < devices->count; i++)
+        if (strcmp(devices->numbers[i], number) == 0)
+            return true;
+    return false;
+}
+
 static void load_module(int folder, const char *name)
 {
     auto_fd fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
@@ -95,8 +140,20 @@ static void load_module(int folder, const char *name)
     unlinkat(folder, name, 0);
 }
 
+/* "NAME" or "NAME DEVICE": the second only where such a device of PCI is there. */
+static void load_line(int folder, const PciDevices *devices, char *line)
+{
+    char *name = strsep(&line, " ");
+
+    if (line && !pci_has(devices, line))
+        unlinkat(folder, name, 0);
+    else
+        load_module(folder, name);
+}
+
 void init_load_modules(void)
 {
+    PciDevices devices;
     auto_fd folder = open("/modules", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     auto_fd fd = folder < 0 ? -1 : openat(folder, "order", O_RDONLY | O_CLOEXEC);
     char order[ORDER_MAX + 1], *rest = order, *line;
@@ -110,8 +167,9 @@ void init_load_modules(void)
         return;
     }
     order[size] = '\0';
+    pci_list(&devices);
     while ((line = strsep(&rest, "\n")))
         if (line[0])
-            load_module(folder, line);
+            load_line(folder, &devices, line);
     unlinkat(folder, "order", 0);
 }

@@ -304,6 +304,17 @@ static int apply_link_up(Plan *plan, WireReader *reader)
     return network_link_up(interface);
 }
 
+static int apply_address(Plan *plan, WireReader *reader)
+{
+    uint64_t mac = wire_get_u64(reader);
+    uint32_t address = wire_get_u32(reader);
+    uint32_t prefix = wire_get_u32(reader);
+    uint32_t gateway = wire_get_u32(reader);
+
+    describe(plan, "set the address of interface %012llx", (unsigned long long)mac);
+    return prefix > 32 ? -EINVAL : network_set_address(mac, address, prefix, gateway);
+}
+
 int plan_apply(Plan *plan, WireStep step, const uint8_t *payload, size_t size)
 {
     static int (*const appliers[])(Plan *, WireReader *) = {
@@ -313,6 +324,7 @@ int plan_apply(Plan *plan, WireStep step, const uint8_t *payload, size_t size)
         [WIRE_STEP_ROOT] = apply_root,       [WIRE_STEP_HOSTNAME] = apply_hostname,
         [WIRE_STEP_CLOCK] = apply_clock,     [WIRE_STEP_RANDOM] = apply_random,
         [WIRE_STEP_LINK_UP] = apply_link_up, [WIRE_STEP_COPY] = apply_copy,
+        [WIRE_STEP_ADDRESS] = apply_address,
     };
     WireReader reader = wire_reader(payload, size);
 

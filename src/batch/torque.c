@@ -26,7 +26,8 @@ typedef struct {
     VtTorque *torque; /* being filled */
     VtNodes nodes;    /* that the user asked for */
     VtQsubResource cores_key;
-    guint vcpus;         /* of the virtual machine on each node */
+    guint vms;           /* on each node */
+    guint vcpus;         /* of each of them */
     guint reserve_cores; /* the node's */
     guint64 reserve_mib; /* the node's */
     VtMemoryShape shape; /* of a node's part */
@@ -144,6 +145,24 @@ static bool take_nodes(Draft *draft, GError **error)
 }
 
 /* As many as the user says; else as many as the job's cores leave the site's default. */
+static void take_vms(Draft *draft, guint cores)
+{
+    const VtRequestItem *item = asked(draft, VT_REQUEST_VMS_PER_NODE);
+    const VtRequestItem *vcpus = asked(draft, VT_REQUEST_VCPUS);
+    guint wanted = (guint)number(draft, VT_SETTING_VMS_PER_NODE);
+    guint most = MAX(cores / (vcpus ? (guint)vcpus->number : 1), 1);
+    draft->vms = item ? (guint)item->number : MIN(wanted, most);
+    if (!item && draft->vms < wanted)
+        note(draft, g_strdup_printf("VMS_PER_NODE_DEFAULT '%u' cut to %u, for the job's cores",
+                                    wanted, draft->vms));
+}
+
+static guint cores_of(const Draft *draft)
+{
+    return draft->vms * draft->vcpus + draft->reserve_cores;
+}
+
+/* As many as the user says; else as many as the job's cores leave the site's default. */
 static bool take_vcpus(Draft *draft, GError **error)
 {
     const VtRequestItem *item = asked(draft, VT_REQUEST_VCPUS);
@@ -151,13 +170,15 @@ static bool take_vcpus(Draft *draft, GError **error)
     guint ppn = draft->nodes.ppn_min;
     draft->reserve_cores = (guint)number(draft, VT_SETTING_HOST_OS_CORE_COUNT);
     guint rest = ppn > draft->reserve_cores ? ppn - draft->reserve_cores : 1;
+    take_vms(draft, rest);
+    rest = MAX(rest / draft->vms, 1);
     draft->vcpus = item ? (guint)item->number : MIN(wanted, rest);
     if (!item && draft->vcpus < wanted &&
         vt_settings_is_set(draft->settings, VT_SETTING_VCPUS_DEFAULT))
         note(draft, g_strdup_printf("VCPUS_DEFAULT '%u' cut to %u, the job's cores", wanted,
                                     draft->vcpus));
     guint64 largest = number(draft, VT_SETTING_LARGEST_NODE_CORES);
-    if (largest == 0 || draft->vcpus + draft->reserve_cores <= largest)
+    if (largest == 0 || cores_of(draft) <= largest)
         return true;
     return vt_error_set(error, VT_ERROR_USER,
                         "%s: -vm vcpus '%u': with %u for the node itself that is more than the "
@@ -181,6 +202,7 @@ static void take_shape(Draft *draft)
         is_disk && kind == VT_FS_RAMDISK && !vt_settings_is_set(settings, VT_SETTING_RAMDISK_DIR);
     guint ramdisk_mib = (guint)number(draft, VT_SETTING_RAMDISK_SIZE);
     draft->shape = (VtMemoryShape){
+        .vms = draft->vms,
         .vcpus = draft->vcpus,
         .servers = strcmp(name, "host") == 0 ? 2 : 1,
         .is_emulated = vt_settings_is_set(settings, VT_SETTING_ACCEL) &&
@@ -240,7 +262,7 @@ static bool take_ram(Draft *draft, GError **error)
 static bool check_limits(Draft *draft, GError **error)
 {
     guint64 need = vt_memory_of(&draft->shape).total + draft->reserve_mib;
-    guint cores = MAX(draft->nodes.ppn_min, draft->vcpus + draft->reserve_cores);
+    guint cores = MAX(draft->nodes.ppn_min, cores_of(draft));
     const struct {
         VtQsubResource which;
         const char *key;
@@ -284,18 +306,18 @@ static bool raise_resources(Draft *draft, GError **error)
     VtMemory memory = vt_memory_of(&draft->shape);
     guint64 need = memory.total + draft->reserve_mib;
     g_autoptr(GString) text = g_string_new(NULL);
-    g_autofree char *cores = raise_cores(draft, draft->vcpus + draft->reserve_cores);
+    g_autofree char *cores = raise_cores(draft, cores_of(draft));
     if (cores) {
         add_word(draft, "-l");
         add_word(draft, cores);
-        g_string_append_printf(text, "%s (%u vCPUs, %u for the node)", cores, draft->vcpus,
-                               draft->reserve_cores);
+        g_string_append_printf(text, "%s (%u vCPUs, %u for the node)", cores,
+                               draft->vms * draft->vcpus, draft->reserve_cores);
     }
     if (draft->memory_mib > 0 && draft->memory_mib < need) {
         g_autofree char *mem = g_strdup_printf("%" G_GUINT64_FORMAT "mb", need);
         add_resource(draft, "mem", mem);
         g_string_append_printf(text,
-                               "%smem=%s (%uM RAM, %" G_GUINT64_FORMAT
+                               "%smem=%s (%" G_GUINT64_FORMAT "M RAM, %" G_GUINT64_FORMAT
                                "M for QEMU, file servers and disk, %" G_GUINT64_FORMAT
                                "M for the node)",
                                text->len ? " and " : "", mem, memory.ram, memory.total - memory.ram,

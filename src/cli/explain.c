@@ -29,6 +29,9 @@ static void add_shape(GString *text, const VtShape *shape)
         shape->origins[VT_REQUEST_IMG]);
     add(text, "ram", "%u MiB (%s)", shape->ram_mib, shape->origins[VT_REQUEST_RAM]);
     add(text, "vcpus", "%u (%s)", shape->vcpus, shape->origins[VT_REQUEST_VCPUS]);
+    add(text, "vms_per_node", "%u (%s)", shape->vms, shape->origins[VT_REQUEST_VMS_PER_NODE]);
+    add(text, "net", "%s (%s)", vt_choice_word(&vt_net_choice, shape->net),
+        shape->origins[VT_REQUEST_NET]);
     add(text, "boot_timeout", "%u s (%s)", shape->boot_timeout_s,
         shape->origins[VT_REQUEST_BOOT_TIMEOUT]);
     add(text, "share_locks", "%s (%s)", vt_choice_word(&vt_locks_choice, shape->locks),

@@ -26,14 +26,18 @@ static void print_lines(const char *what, const GPtrArray *lines)
         g_printerr("vsub: %s: %s\n", what, (const char *)g_ptr_array_index(lines, i));
 }
 
-/* Shows all that would be done; the slot is the first that a node has. */
+/* Shows all that would be done, for the first of the machines; the slots are the first that a node
+ * has. */
 static void dry_run(const VtSubmission *submission)
 {
     const VtMachineFds fds = VT_MACHINE_FDS;
+    guint slots[VT_VMS_MAX];
+    for (guint i = 0; i < VT_VMS_MAX; i++)
+        slots[i] = i;
     g_autoptr(VtPlan) plan = vt_plan_new(
-        submission->decided.job, 0, submission->decided.kernel_file, submission->decided.record);
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->decided.job, plan, 0, NULL, 0);
-    g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &fds);
+        submission->decided.job, slots, submission->decided.kernel_file, submission->decided.record);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(submission->decided.job, plan, 0, 0, NULL, 0);
+    g_auto(GStrv) argv = vt_command_new(plan, 0, plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE, VT_QEMU_PROGRAM, &fds);
     g_autofree char *request = vt_submission_explain(submission);
     g_autofree char *shown_plan = vt_plan_explain(plan);
     g_autofree char *command = vt_command_explain(argv);

@@ -25,6 +25,7 @@ const VtChoice vt_arch_choice = {CHOICE("x86_64"), "must be x86_64"};
 const VtChoice vt_format_choice = {CHOICE("qcow2", "raw"), "must be qcow2 or raw"};
 const VtChoice vt_batch_choice = {CHOICE("auto", "torque", "openpbs", "slurm", "local"),
                                   "must be auto, torque, openpbs, slurm or local"};
+const VtChoice vt_net_choice = {CHOICE("none", "private", "user"), "must be private, user or none"};
 const VtChoice vt_channel_choice = {CHOICE("gres", "other"), "must be gres or other"};
 const VtChoice vt_truth_choice = {CHOICE("false", "true"), "must be true or false"};
 

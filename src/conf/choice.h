@@ -77,9 +77,15 @@ typedef struct {
     const char *allowed;      /* as a message says it */
 } VtChoice;
 
+typedef enum {
+    VT_NET_NONE,    /* no network */
+    VT_NET_PRIVATE, /* the job's guests reach each other, and what VT_NET_USER reaches */
+    VT_NET_USER,    /* what a user of the host reaches, from the inside out */
+} VtNet;
+
 extern const VtChoice vt_image_choice, vt_init_choice, vt_fs_type_choice, vt_accel_choice,
     vt_locks_choice, vt_file_server_choice, vt_family_choice, vt_arch_choice, vt_format_choice,
-    vt_batch_choice, vt_channel_choice;
+    vt_batch_choice, vt_channel_choice, vt_net_choice;
 
 /* false is 0, true is 1. */
 extern const VtChoice vt_truth_choice;

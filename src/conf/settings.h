@@ -56,6 +56,8 @@ typedef enum {
     VT_SETTING_LARGEST_NODE_CORES,  /* count; not set: not known */
     VT_SETTING_LARGEST_NODE_RAM,    /* MiB; not set: not known */
     VT_SETTING_TORQUE_HOME,         /* path */
+    VT_SETTING_VMS_PER_NODE,        /* count */
+    VT_SETTING_NET_DEFAULT,         /* VtNet */
     VT_SETTING_COUNT,
 } VtSetting;
 

@@ -159,6 +159,15 @@ const VtSettingInfo vt_setting_table[] = {
                                 "/var/spool/torque",
                                 "must be an absolute path without . and .. in it",
                                 "Torque's home directory on the nodes, for vmgr setup"},
+    [VT_SETTING_VMS_PER_NODE] = {"VMS_PER_NODE_DEFAULT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 1, 64,
+                                 NULL, "1", "must be a number from 1 to 64",
+                                 "guests on each node of a job without vms_per_node=; cut to the "
+                                 "job's cores"},
+    [VT_SETTING_NET_DEFAULT] = {"NET_DEFAULT", VT_VALUE_CHOICE, VT_STATE_ACTIVE, 0, 0, NULL, "none",
+                                "must be private, user or none",
+                                "network of a job of one guest, without net=; that of several is "
+                                "private",
+                                &vt_net_choice},
 
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
     LATER("VM_NFS_HOME", NULL, "NFS export for the guests' /home"),
@@ -185,7 +194,6 @@ const VtSettingInfo vt_setting_table[] = {
           "'nfs-ganesha-mount-9P' )",
           "packages for plain Red Hat cloud images"),
     LATER("VCPU_PINNING_DEFAULT", "true", "pin vCPUs to cores"),
-    LATER("VMS_PER_NODE_DEFAULT", "1", "guests on each node"),
     LATER("DISK_DEFAULT", NULL, "persistent disk of the first guest"),
     LATER("VRDMA_ENABLED_DEFAULT", "false", "vRDMA for jobs that do not say"),
     LATER("UNCLOT_ENABLED_DEFAULT", "false", "UNCLOT for jobs that do not say"),

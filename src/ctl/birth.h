@@ -16,6 +16,8 @@
 /* The engine's exit status where nobody took the job's output, and so nobody the outcome. */
 #define ENGINE_EXIT_UNREAD 124
 
+#define KEEPER_SLOTS_MAX 64 /* virtual machines of one job on one node */
+
 /* Descriptors that the starter passes at these numbers; no other is kept. */
 enum {
     KEEPER_FD_JOB = 3, /* the job document (job/job.h), a sealed memory file; the engine's */
@@ -26,11 +28,11 @@ enum {
     KEEPER_FDS = 7,
 };
 
-/* Arguments: the path of the folder of run folders; the job's id, its name, its owner's uid; what
- * the job may take: memory in MiB, then processes and threads (0: no limit); the cgroup below which
+/* Arguments: the path of the folder of run folders; the job's id, its name, its owner's uid; how
+ * many slots it takes; what it may take: memory in MiB, then processes and threads (0: no limit); the cgroup below which
  * its leaf is made, as a path below each hierarchy's mount ("": the starter's own). */
 
-/* What the engine gets; its one argument is the slot's number. */
+/* What the engine gets; its one argument are the numbers of its slots, with commas between. */
 enum {
     ENGINE_FD_JOB = 3,
     ENGINE_FD_RUN = 4,

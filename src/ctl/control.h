@@ -13,12 +13,15 @@
 #define CTL_CONTROLS_MAX 16 /* connections at a time */
 
 typedef enum {
-    /* No payload; answer: lines key=value (id, name, user, vm, phase, ram_mib, vcpus) */
+    /* No payload; answer: lines key=value (id, name, user, vm, phase, ram_mib, vcpus, vms) */
     CTL_QUERY = 144,
     /* CTL_END (ctl/run.h); answer: empty, as soon as the order is taken; the connection ends when
      * the engine does */
-    CTL_CONSOLE = 145, /* answer: the last lines of the serial console, printable */
-    CTL_FAULT = 146, /* aux = WireFault, handed to the agent: for tests of our own; answer: empty */
+    /* aux = which virtual machine; answer: the last lines of its serial console, printable */
+    CTL_CONSOLE = 145,
+    /* aux = WireFault, handed to an agent: for tests of our own; none, or u8 which machine's;
+     * answer: empty */
+    CTL_FAULT = 146,
     /* The daemon: aux = CtlHand; u32 uid of whoever stands behind the connection that comes as this
      * frame's descriptor, and has been seen to be the owner or root. No answer: it is that
      * connection's */

@@ -245,11 +245,11 @@ static bool is_taken(int err)
     return err == -EAGAIN || err == -ENOTDIR || err == -ELOOP || err == -EACCES || err == -EISDIR;
 }
 
-int ctl_folder_take(int root, CtlFolder *folder)
+int ctl_folder_take(int root, int first, CtlFolder *folder)
 {
     int err = -EBUSY;
     /* A slot whose engine is not dead yet is not worth waiting for: there may be many that hang. */
-    for (int slot = 0; slot < CTL_SLOTS_MAX; slot++) {
+    for (int slot = first; slot < CTL_SLOTS_MAX; slot++) {
         err = take_slot(root, slot, true, 0, folder);
         if (!is_taken(err))
             return err;

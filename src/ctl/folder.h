@@ -46,10 +46,10 @@ int ctl_root_open(const char *path, bool make);
 /* The same of ctl_root_path(), which must be there. */
 int ctl_root_find(void);
 
-/* Takes the first free slot from `root`: makes its folder, takes its lock, empties what a killed
+/* Takes the first free slot of `root` from `first` on, which must be above all that this process has: makes its folder, takes its lock, empties what a killed
  * keeper left, whose engine is dead. Never waits. Returns 0, -EBUSY if all slots are taken, or
  * another -errno. */
-int ctl_folder_take(int root, CtlFolder *folder);
+int ctl_folder_take(int root, int first, CtlFolder *folder);
 
 /* Empties and removes the folder and lets its lock go. */
 void ctl_folder_remove(CtlFolder *folder);

@@ -74,7 +74,7 @@ static bool take_input(VtEngine *engine, const guint8 *payload, gsize size)
         return false;
     engine->input_credit -= size;
     if (engine->state == VT_STATE_RUNNING)
-        vt_channel_send(engine->agent, WIRE_DATA, WIRE_STDIN, payload, size);
+        vt_channel_send(engine->vms[0].agent, WIRE_DATA, WIRE_STDIN, payload, size);
     return true;
 }
 
@@ -91,7 +91,7 @@ static bool take_stream_frame(VtEngine *engine, const WireHeader *header, const 
         return true;
     default: /* WIRE_CLOSE */
         if (is_input && engine->state == VT_STATE_RUNNING)
-            vt_channel_send(engine->agent, WIRE_CLOSE, WIRE_STDIN, "", 1);
+            vt_channel_send(engine->vms[0].agent, WIRE_CLOSE, WIRE_STDIN, "", 1);
         if (!is_input) {
             vt_stream_discard(engine, header->aux);
             vt_life_check_done(engine);
@@ -108,7 +108,7 @@ static void take_signal(VtEngine *engine, int number)
     if (engine->stopping && number == SIGTERM)
         return;
     if (engine->state == VT_STATE_RUNNING)
-        vt_channel_send(engine->agent, WIRE_SIGNAL, (guint8)number, NULL, 0);
+        vt_channel_send(engine->vms[0].agent, WIRE_SIGNAL, (guint8)number, NULL, 0);
     else if (number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT)
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
 }
@@ -132,7 +132,7 @@ static bool take_frame(VtEngine *engine, const WireHeader *header, const guint8 
         return true;
     case WIRE_WINSIZE:
         if (engine->state == VT_STATE_RUNNING)
-            vt_channel_send(engine->agent, WIRE_WINSIZE, 0, payload, header->length);
+            vt_channel_send(engine->vms[0].agent, WIRE_WINSIZE, 0, payload, header->length);
         return true;
     case CTL_END:
         vt_life_stop(engine, CTL_REASON_ENDED,
@@ -178,10 +178,11 @@ void vt_client_phase(VtEngine *engine, CtlPhase phase)
         vt_channel_send(engine->client, CTL_PHASE, phase, payload, writer.used);
 }
 
-/* Both servers know the same groups. */
+/* All servers know the same groups. */
 static void tell_left_out(VtEngine *engine)
 {
-    guint left_out = MAX(engine->servers[0].left_out, engine->servers[1].left_out);
+    const VtServer *servers = engine->vms[0].servers;
+    guint left_out = MAX(servers[0].left_out, servers[1].left_out);
     if (left_out == 0)
         return;
     g_autofree char *text = g_strdup_printf(

@@ -51,12 +51,13 @@ static CtlPhase newest_phase(const VtEngine *engine)
 char *vt_control_describe(const VtEngine *engine)
 {
     return g_strdup_printf("id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
-                           "vcpus=%u\nmemory_mib=%u\n",
+                           "vcpus=%u\nvms=%u\nmemory_mib=%u\n",
                            engine->job->id, engine->job->name, engine->job->owner.user,
                            vt_choice_word(&vt_image_choice, engine->job->image),
-                           engine->plan->vm_name,
+                           engine->plan->vms[0].name,
                            engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)),
-                           engine->plan->ram_mib, engine->plan->vcpus, engine->oom.memory_mib);
+                           engine->plan->ram_mib, engine->plan->vcpus, engine->plan->n_vms,
+                           engine->oom.memory_mib);
 }
 
 /* A connection that is not taken is closed: its owner's end says so. */
@@ -82,6 +83,7 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
     Control *control = data;
     VtEngine *engine = control->engine;
     g_autofree char *text = NULL;
+    guint vm;
     /* Who asks without reading the answers is not served. */
     if (vt_channel_queued(control->channel) > 0) {
         g_ptr_array_remove(engine->controls, control);
@@ -96,8 +98,9 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         answer(control, text);
         break;
     case CTL_CONSOLE:
-        text = vt_console_tail(engine->console, CONSOLE_LINES, "");
-        answer(control, text);
+        if (header->aux < engine->job->vms)
+            text = vt_console_tail(engine->vms[header->aux].console, CONSOLE_LINES, "");
+        answer(control, text ? text : "");
         break;
     case CTL_END:
         answer(control, "");
@@ -105,8 +108,9 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
                      header->aux == CTL_END_NOW ? CTL_END_NOW : CTL_END_TERM);
         break;
     case CTL_FAULT:
-        if (engine->agent)
-            vt_channel_send(engine->agent, WIRE_FAULT, header->aux, NULL, 0);
+        vm = header->length == 1 ? payload[0] : 0;
+        if (vm < engine->job->vms)
+            vt_channel_send(engine->vms[vm].agent, WIRE_FAULT, header->aux, NULL, 0);
         answer(control, "");
         break;
     default:

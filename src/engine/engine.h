@@ -12,10 +12,13 @@
 #include "guest/channel.h"
 #include "image/pool.h"
 #include "job/plan.h"
+#include "net/network.h"
 #include "share/server.h"
 #include "vm/console.h"
 #include "vm/machine.h"
 #include "vm/qmp.h"
+
+#define VT_QMP_DEADLINE_MS 30000 /* to the greeting, and for each command: emulation is slow */
 
 /* What the session is opened with, as the run connection said it. */
 typedef struct {
@@ -43,38 +46,57 @@ typedef struct {
 } VtStream;
 
 typedef enum {
-    VT_STATE_BOOT,    /* QEMU runs; the agent has not said anything */
-    VT_STATE_PLAN,    /* the guest plan is being applied */
+    VT_STATE_BOOT,    /* not all guests are ready */
     VT_STATE_READY,   /* waiting for the run connection's START */
     VT_STATE_SCRIPT,  /* the script is being written to the guest */
     VT_STATE_RUNNING, /* session 0 lives */
-    VT_STATE_CLOSING, /* the agent kills, syncs and says goodbye */
+    VT_STATE_CLOSING, /* the agents kill, sync and say goodbye */
     VT_STATE_DONE,    /* outcome queued; what is left is the client's to read */
 } VtState;
 
+typedef enum {
+    VT_VM_BOOT,  /* QEMU runs; the agent has not said anything */
+    VT_VM_PLAN,  /* the guest plan is being applied */
+    VT_VM_READY, /* waiting for orders */
+    VT_VM_DOWN,  /* the agent has said goodbye, or QEMU is gone, as it was told to */
+} VtVmState;
+
+typedef struct VtEngine VtEngine;
+
+/* One virtual machine of the job. */
 typedef struct {
-    int slot;
+    VtEngine *engine;
+    guint index;         /* in the plan */
+    VtServer servers[2]; /* of the owner's directories, and of the root */
+    int disk, scratch;   /* QEMU's: the image's file, and what is written above it */
+    VtMachine machine;
+    VtVmState state;
+    VtChannel *agent;
+    VtQmp *qmp;
+    bool is_qmp_ready;  /* QEMU has come as far as to listen: it ends well only by its guest */
+    char *qmp_failure;  /* what was wrong with the monitor, or NULL */
+    VtConsole *console; /* serial */
+    VtConsole *qemu_log;
+    VtConsole *server_log;
+    guint late_plans; /* plans after the first that the agent has not applied yet */
+} VtVm;
+
+struct VtEngine {
+    guint slots[VT_VMS_MAX]; /* one for each virtual machine */
     VtJob *job;
     VtPlan *plan;
     /* From birth (ctl/birth.h). */
     int run, keeper, gate, folder;
     int control;         /* the listening socket */
     int kernel, initrd;  /* until the cage shows them */
-    VtServer servers[2]; /* of the owner's directories, and of the root */
-    int disk, scratch;   /* QEMU's: the image's file, and what is written above it */
-    VtMachine machine;
     VtOom oom;
+    VtNetwork network;
+    VtVm *vms; /* job->vms of them; the script runs in the first */
 
     VtState state;
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */
     VtChannel *client; /* the run connection, before that the starter's; NULL once gone */
     bool has_run;      /* the run connection has come */
-    VtChannel *agent;
-    VtQmp *qmp;
-    bool is_qmp_ready;  /* QEMU has come as far as to listen: it ends well only by its guest */
-    VtConsole *console; /* serial */
-    VtConsole *qemu_log;
-    VtConsole *server_log;
     GPtrArray *controls; /* VtControl */
     VtOpening opening;
     VtStream streams[3];  /* index WireStream; [0] is unused */
@@ -84,16 +106,14 @@ typedef struct {
     bool stopping;        /* the session has been told to end */
     guint missing;        /* seconds for which the run connection has not answered */
     bool is_paused;       /* the guest's processors stand still, since nobody answers */
-    guint late_plans;     /* plans after the first that the agent has not applied yet */
     CtlReason reason;
     char *message;
-    char *qmp_failure;     /* what was wrong with the monitor, or NULL */
     guint64 cput_start_us; /* processor time that was used before the script */
     guint boot_timer, wall_timer, cput_timer, ping_timer, grace_timer, close_timer, reader_timer,
         run_timer; /* runs while the guest is ready and waits for its run connection */
     GMainLoop *loop;
     int exit_status; /* this process's own, once the loop is left */
-} VtEngine;
+};
 
 /* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */
 bool vt_stages_run(VtEngine *engine, GError **error);
@@ -110,16 +130,45 @@ void vt_engine_reach(VtEngine *engine, CtlPhase phase);
 
 /* Makes an engine that has nothing yet: no job, no plan, no descriptor. */
 void vt_engine_init(VtEngine *engine);
+/* ... and now a job, which says how many virtual machines there are. */
+void vt_engine_take_job(VtEngine *engine, VtJob *job);
 void vt_life_start(VtEngine *engine);
-/* The job ends at once because of `reason`, with the end of the console quoted; the first reason
- * counts. The message is for the owner. */
-void vt_life_fail(VtEngine *engine, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* The job ends at once because of `reason`; the first reason counts. The message is for the owner. */
+void vt_life_fail(VtEngine *engine, CtlReason reason, const char *message);
+/* The agent of `vm` has introduced itself; has applied its plan. */
+void vt_life_take_booted(VtVm *vm);
+void vt_life_take_ready(VtVm *vm);
+/* A frame of a session, from the agent of `vm`. */
+void vt_life_take_session(VtVm *vm, const WireHeader *header, const guint8 *payload);
+/* The guest is down in good order, or its QEMU has ended while it was on its way there. */
+void vt_life_take_down(VtVm *vm);
 /* Ends the job as CTL_END says; a job that is over, and waits to tell it, waits no longer. */
 void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how);
 /* The run connection's opening is complete, or the guest became ready. */
 void vt_life_may_start(VtEngine *engine);
 /* A buffer became smaller, a stream ended: is the job over? */
 void vt_life_check_done(VtEngine *engine);
+
+/* vm.c: one virtual machine, from QEMU's first byte to its end. */
+void vt_vm_init(VtVm *vm, VtEngine *engine, guint index);
+/* From now on what the machine says is listened to. */
+void vt_vm_start(VtVm *vm);
+/* Its name, also the guest's host name. (borrowed) */
+const char *vt_vm_name(const VtVm *vm);
+/* Ends the job as vt_life_fail() does, with the end of the guest's console quoted, and with the
+ * machine's name where the job has several. */
+void vt_vm_fail(VtVm *vm, CtlReason reason, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* What is left of the job in the guest is killed, and its shares are synced. */
+void vt_vm_close(VtVm *vm);
+/* Nothing of it is listened to any more. */
+void vt_vm_kill(VtVm *vm);
+/* Reads what its console and logs hold. */
+void vt_vm_drain(VtVm *vm);
+/* A process died, or was stopped. False if it is none of this machine's. */
+bool vt_vm_take_death(VtVm *vm, pid_t pid, int status);
+bool vt_vm_take_stop(VtVm *vm, pid_t pid);
+/* Its clock is this node's. */
+void vt_vm_set_clock(VtVm *vm);
 
 /* client.c: the run connection. */
 void vt_client_start(VtEngine *engine);

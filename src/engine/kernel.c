@@ -47,7 +47,7 @@ static bool open_kernel(VtEngine *engine, int folder, bool is_roots, const VtRec
     if (i == 1 && !open_file(folder, names[1], is_roots, &engine->kernel, error))
         return false;
     int errnum = errno;
-    engine->plan = vt_plan_new(engine->job, (guint)engine->slot, names[i], record);
+    engine->plan = vt_plan_new(engine->job, engine->slots, names[i], record);
     return engine->kernel >= 0 || vt_error_set_errno(error, VT_ERROR_HOST, errnum,
                                                      "cannot use '%s'", engine->plan->kernel);
 }
@@ -121,7 +121,7 @@ bool vt_kernel_open(VtEngine *engine, VtPoolImage *image, GError **error)
     if (record && record->kernel) {
         engine->kernel = vt_fd_steal(&image->kernel);
         engine->initrd = vt_fd_steal(&image->initramfs);
-        engine->plan = vt_plan_new(engine->job, (guint)engine->slot, "vmlinux", record);
+        engine->plan = vt_plan_new(engine->job, engine->slots, "vmlinux", record);
     } else if (!open_from_folder(engine, record, error)) {
         return false;
     }

@@ -31,8 +31,24 @@ static bool load_job(VtEngine *engine, GError **error)
     g_autoptr(GBytes) document = vt_fd_read_all(fd, VT_JOB_DOCUMENT_MAX, "the job document", error);
     gsize size;
     const char *text = document ? g_bytes_get_data(document, &size) : NULL;
-    engine->job = text ? vt_job_load(text, size, error) : NULL;
-    return engine->job != NULL;
+    VtJob *job = text ? vt_job_load(text, size, error) : NULL;
+    if (job)
+        vt_engine_take_job(engine, job);
+    return job != NULL;
+}
+
+/* "SLOT[,SLOT...]", as many as the job has virtual machines. */
+static bool read_slots(VtEngine *engine, const char *text, GError **error)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    guint n = g_strv_length(words);
+    bool ok = n == engine->job->vms;
+    for (guint i = 0; ok && i < n; i++) {
+        guint64 slot = 0;
+        ok = g_ascii_string_to_unsigned(words[i], 10, 0, CTL_SLOTS_MAX - 1, &slot, NULL);
+        engine->slots[i] = (guint)slot;
+    }
+    return ok || vt_error_set(error, VT_ERROR_INTERNAL, "the keeper's slots are '%s'", text);
 }
 
 static void inherit(VtEngine *engine)
@@ -50,8 +66,7 @@ int main(int argc, char **argv)
     VtEngine engine;
     g_autoptr(GError) error = NULL;
     sigset_t all;
-    guint64 slot;
-    if (argc != 2 || !g_ascii_string_to_unsigned(argv[1], 10, 0, CTL_SLOTS_MAX - 1, &slot, NULL)) {
+    if (argc != 2 || !g_ascii_isdigit(argv[1][0])) {
         fprintf(stderr, "vtorque-engine: started by vtorque-keeper only\n");
         return VT_EXIT_USAGE;
     }
@@ -59,9 +74,8 @@ int main(int argc, char **argv)
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     vt_engine_init(&engine);
-    engine.slot = (int)slot;
     inherit(&engine);
-    if (!load_job(&engine, &error) || !vt_stages_run(&engine, &error))
+    if (!load_job(&engine, &error) || !read_slots(&engine, argv[1], &error) || !vt_stages_run(&engine, &error))
         return fail_early(&engine, error);
     vt_client_start(&engine);
     vt_control_start(&engine);

@@ -7,26 +7,20 @@
  * who does not read.
  */
 #include "engine/engine.h"
-#include "job/guest_plan.h"
 
 #define PING_S 1
 #define MISSING_MAX 3 /* seconds without an answer */
-#define QMP_DEADLINE_MS 30000
 
-static void set_clock(VtEngine *engine)
+static void command_all(VtEngine *engine, const char *command)
 {
-    gsize size;
-    g_autoptr(GBytes) clock = vt_guest_clock((guint64)g_get_real_time() * 1000);
-    const void *payload = g_bytes_get_data(clock, &size);
-    engine->late_plans++;
-    vt_channel_send(engine->agent, WIRE_STEP, WIRE_STEP_CLOCK, payload, size);
-    vt_channel_send(engine->agent, WIRE_PLAN_END, 0, NULL, 0);
+    for (guint i = 0; i < engine->job->vms; i++)
+        vt_qmp_command(engine->vms[i].qmp, command, NULL, VT_QMP_DEADLINE_MS, NULL, NULL);
 }
 
 static gboolean on_ping(gpointer data)
 {
     VtEngine *engine = data;
-    if (engine->state != VT_STATE_RUNNING || !engine->client || !engine->qmp) {
+    if (engine->state != VT_STATE_RUNNING || !engine->client) {
         engine->ping_timer = 0;
         return G_SOURCE_REMOVE;
     }
@@ -34,7 +28,7 @@ static gboolean on_ping(gpointer data)
         vt_channel_send(engine->client, CTL_PING, 0, NULL, 0);
     if (engine->missing > MISSING_MAX && !engine->is_paused) {
         engine->is_paused = true;
-        vt_qmp_command(engine->qmp, "stop", NULL, QMP_DEADLINE_MS, NULL, NULL);
+        command_all(engine, "stop");
     }
     return G_SOURCE_CONTINUE;
 }
@@ -48,10 +42,11 @@ void vt_pause_start(VtEngine *engine)
 void vt_pause_answered(VtEngine *engine)
 {
     engine->missing = 0;
-    if (!engine->is_paused || !engine->qmp || !engine->agent)
+    if (!engine->is_paused || engine->state == VT_STATE_DONE)
         return;
     engine->is_paused = false;
-    vt_qmp_command(engine->qmp, "cont", NULL, QMP_DEADLINE_MS, NULL, NULL);
-    /* The guest's own clock has stood still. */
-    set_clock(engine);
+    command_all(engine, "cont");
+    /* The guests' own clocks have stood still. */
+    for (guint i = 0; i < engine->job->vms; i++)
+        vt_vm_set_clock(&engine->vms[i]);
 }

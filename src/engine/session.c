@@ -104,11 +104,11 @@ void vt_session_send_script(VtEngine *engine)
     wire_put_u32(&writer, owner->gid);
     wire_put_u32(&writer, S_IRUSR | S_IXUSR);
     wire_put_string(&writer, CTL_SCRIPT_PATH);
-    vt_channel_send(engine->agent, WIRE_STEP, WIRE_STEP_FILE, step, writer.used);
+    vt_channel_send(engine->vms[0].agent, WIRE_STEP, WIRE_STEP_FILE, step, writer.used);
     for (gsize at = 0; at < script->len; at += WIRE_PAYLOAD_MAX)
-        vt_channel_send(engine->agent, WIRE_STEP, WIRE_STEP_APPEND, script->data + at,
+        vt_channel_send(engine->vms[0].agent, WIRE_STEP, WIRE_STEP_APPEND, script->data + at,
                         MIN(script->len - at, WIRE_PAYLOAD_MAX));
-    vt_channel_send(engine->agent, WIRE_PLAN_END, 0, NULL, 0);
+    vt_channel_send(engine->vms[0].agent, WIRE_PLAN_END, 0, NULL, 0);
 }
 
 static void send_groups(VtEngine *engine)
@@ -118,7 +118,7 @@ static void send_groups(VtEngine *engine)
     WireWriter writer = wire_writer(payload, sizeof payload);
     for (gsize i = 0; i < MIN(owner->n_groups, WIRE_GROUPS_MAX); i++)
         wire_put_u32(&writer, owner->groups[i]);
-    vt_channel_send(engine->agent, WIRE_GROUPS, 0, payload, writer.used);
+    vt_channel_send(engine->vms[0].agent, WIRE_GROUPS, 0, payload, writer.used);
 }
 
 void vt_session_open(VtEngine *engine)
@@ -132,11 +132,11 @@ void vt_session_open(VtEngine *engine)
     wire_put_u16(&writer, opening->rows);
     wire_put_u16(&writer, opening->columns);
     wire_put_string(&writer, opening->cwd);
-    vt_channel_send(engine->agent, WIRE_OPEN, opening->flags, payload, writer.used);
+    vt_channel_send(engine->vms[0].agent, WIRE_OPEN, opening->flags, payload, writer.used);
     send_groups(engine);
-    send_kept(engine->agent, WIRE_LIMIT, opening->limits);
-    send_kept(engine->agent, WIRE_WORD, opening->words);
-    vt_channel_send(engine->agent, WIRE_START, 0, NULL, 0);
+    send_kept(engine->vms[0].agent, WIRE_LIMIT, opening->limits);
+    send_kept(engine->vms[0].agent, WIRE_WORD, opening->words);
+    vt_channel_send(engine->vms[0].agent, WIRE_START, 0, NULL, 0);
     vt_stream_start(engine, WIRE_STDOUT);
     vt_stream_start(engine, WIRE_STDERR);
 }

@@ -3,7 +3,7 @@
  * engine/stages.c - the engine's five stages, from birth to the first byte of a guest.
  *
  *   1 look     has rights: reads the job, opens what it names, makes its own socket
- *   2 helpers  has rights: the network namespace, the file server
+ *   2 helpers  has rights: the network namespace and the network, the file servers
  *   3 cage     has rights in its namespaces: the minimal root
  *   4 drop     gives up every right
  *   5 run      has none: QEMU; only from here on is a byte of a guest read
@@ -61,23 +61,33 @@ static bool open_image(VtEngine *engine, VtPoolImage *image, GError **error)
         return true;
     if (!vt_pool_open(job->image_dir, job->image_name, geteuid(), image, error))
         return false;
-    engine->disk = vt_fd_steal(&image->disk);
+    for (guint i = 0; i < job->vms; i++) {
+        engine->vms[i].disk = fcntl(image->disk, F_DUPFD_CLOEXEC, 3);
+        if (engine->vms[i].disk < 0)
+            return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep the image's file");
+    }
     return true;
 }
 
 /* With the owner's rights: it is their space. */
-static bool make_scratch(VtEngine *engine, GError **error)
+static bool make_scratch(VtEngine *engine, VtVm *vm, GError **error)
 {
     const VtDisk *disk = engine->plan->disk;
-    if (!disk)
-        return true;
     if (!disk->scratch_dir) {
-        engine->scratch = vt_scratch_new_in_memory(disk->scratch_mib, disk->size, error);
+        vm->scratch = vt_scratch_new_in_memory(disk->scratch_mib, disk->size, error);
     } else if (vt_owner_borrow(&engine->job->owner, error)) {
-        engine->scratch = vt_scratch_new(disk->scratch_dir, disk->size, error);
+        vm->scratch = vt_scratch_new(disk->scratch_dir, disk->size, error);
         vt_owner_return();
     }
-    return engine->scratch >= 0;
+    return vm->scratch >= 0;
+}
+
+static bool make_scratches(VtEngine *engine, GError **error)
+{
+    bool ok = true;
+    for (guint i = 0; engine->plan->disk && i < engine->job->vms && ok; i++)
+        ok = make_scratch(engine, &engine->vms[i], error);
+    return ok;
 }
 
 static bool look(VtEngine *engine, GError **error)
@@ -92,7 +102,17 @@ static bool look(VtEngine *engine, GError **error)
         return false;
     vt_oom_open(&engine->oom, engine->folder);
     return open_image(engine, &image, error) && vt_kernel_open(engine, &image, error) &&
-           make_scratch(engine, error) && vt_control_listen(engine, error);
+           make_scratches(engine, error) && vt_control_listen(engine, error);
+}
+
+static bool start_servers(VtEngine *engine, VtVm *vm, GError **error)
+{
+    bool ok = true;
+    for (int is_root = 0; is_root < 2 && ok; is_root++)
+        ok = !vt_plan_has_share(engine->plan, is_root) ||
+             vt_server_start(engine->plan, is_root, &engine->job->owner, &vm->servers[is_root],
+                             error);
+    return ok;
 }
 
 static bool start_helpers(VtEngine *engine, GError **error)
@@ -100,12 +120,12 @@ static bool start_helpers(VtEngine *engine, GError **error)
     if (unshare(CLONE_NEWNET) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the job's network namespace");
+    if (!vt_network_make(engine->plan, &engine->network, error))
+        return false;
     bool ok = true;
     vt_oom_raise(&engine->oom, VT_OOM_SCORE_SERVER);
-    for (int is_root = 0; is_root < 2 && ok; is_root++)
-        ok = !vt_plan_has_share(engine->plan, is_root) ||
-             vt_server_start(engine->plan, is_root, &engine->job->owner, &engine->servers[is_root],
-                             error);
+    for (guint i = 0; i < engine->job->vms && ok; i++)
+        ok = start_servers(engine, &engine->vms[i], error);
     vt_oom_restore(&engine->oom);
     return ok;
 }
@@ -130,16 +150,25 @@ static bool drop(VtEngine *engine, GError **error)
            hang_on_keeper(engine, error);
 }
 
-static bool start_machine(VtEngine *engine, GError **error)
+static bool start_machine(VtEngine *engine, VtVm *vm, GError **error)
 {
     VtMachineParts parts = {
-        .files = vt_fd_steal(&engine->servers[0].socket),
-        .root = vt_fd_steal(&engine->servers[1].socket),
-        .disk = vt_fd_steal(&engine->disk),
-        .scratch = vt_fd_steal(&engine->scratch),
+        .files = vt_fd_steal(&vm->servers[0].socket),
+        .root = vt_fd_steal(&vm->servers[1].socket),
+        .disk = vt_fd_steal(&vm->disk),
+        .scratch = vt_fd_steal(&vm->scratch),
+        .nic = {engine->network.nics[vm->index].kind,
+                vt_fd_steal(&engine->network.nics[vm->index].fd)},
     };
+    return vt_machine_start(engine->plan, vm->index, &parts, &vm->machine, error);
+}
+
+static bool start_machines(VtEngine *engine, GError **error)
+{
+    bool ok = true;
     vt_oom_raise(&engine->oom, VT_OOM_SCORE_MACHINE);
-    bool ok = vt_machine_start(engine->plan, &parts, &engine->machine, error);
+    for (guint i = 0; i < engine->job->vms && ok; i++)
+        ok = start_machine(engine, &engine->vms[i], error);
     vt_oom_restore(&engine->oom);
     vt_oom_settle(&engine->oom);
     return ok;
@@ -153,7 +182,7 @@ bool vt_stages_run(VtEngine *engine, GError **error)
     if (!enter_cage(engine, error) || !drop(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_CAGED);
-    if (!start_machine(engine, error))
+    if (!vt_network_start(&engine->network, error) || !start_machines(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_STARTING);
     return true;

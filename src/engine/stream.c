@@ -23,7 +23,7 @@ static void grant(VtEngine *engine, WireStream which)
     if (engine->state != VT_STATE_RUNNING || stream->ended || stream->agent_credit < 0 ||
         room < CTL_OUTPUT_WINDOW / 2)
         return;
-    vt_channel_send_u32(engine->agent, WIRE_CREDIT, which, (guint32)room);
+    vt_channel_send_u32(engine->vms[0].agent, WIRE_CREDIT, which, (guint32)room);
     stream->agent_credit += room;
 }
 
@@ -115,7 +115,7 @@ void vt_stream_discard(VtEngine *engine, WireStream which)
         return;
     stream->discarded = true;
     if (engine->state == VT_STATE_RUNNING && !stream->ended)
-        vt_channel_send(engine->agent, WIRE_CLOSE, which, "", 1);
+        vt_channel_send(engine->vms[0].agent, WIRE_CLOSE, which, "", 1);
     pump(engine, which);
 }
 

@@ -159,8 +159,9 @@ static void add_job(GHashTable *table, const VtJob *job)
     set_number(table, "PBS_NODENUM", 0);
     set_number(table, "PBS_VNODENUM", 0);
     set_number(table, "PBS_TASKNUM", 1);
-    set_number(table, "PBS_NUM_NODES", 1);
-    set_number(table, "PBS_NP", job->vcpus);
+    set_number(table, "PBS_NUM_NODES", job->vms);
+    set_number(table, "PBS_VMS_PN", job->vms);
+    set_number(table, "PBS_NP", job->vms * job->vcpus);
     set_number(table, "PBS_NUM_PPN", job->vcpus);
     if (job->walltime_s > 0)
         set_number(table, "PBS_WALLTIME", job->walltime_s);

@@ -116,6 +116,19 @@ static void explain_content(GString *out, WireReader *reader)
     }
 }
 
+static void explain_address(GString *out, WireReader *reader)
+{
+    guint64 mac = wire_get_u64(reader);
+    g_autofree char *address = vt_address_format(wire_get_u32(reader));
+    guint32 prefix = wire_get_u32(reader);
+    guint32 gateway = wire_get_u32(reader);
+    g_autofree char *shown = vt_address_format(gateway);
+
+    g_string_append_printf(out, "%012" G_GINT64_MODIFIER "x %s/%u", mac, address, prefix);
+    if (gateway != 0)
+        g_string_append_printf(out, " by %s", shown);
+}
+
 static const struct {
     const char *name;
     void (*explain)(GString *out, WireReader *reader);
@@ -132,6 +145,7 @@ static const struct {
     [WIRE_STEP_RANDOM] = {"random", explain_size},
     [WIRE_STEP_LINK_UP] = {"link-up", explain_text},
     [WIRE_STEP_COPY] = {"copy", explain_text},
+    [WIRE_STEP_ADDRESS] = {"address", explain_address},
 };
 
 char *vt_guest_plan_explain(GPtrArray *steps)

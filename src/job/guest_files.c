@@ -50,7 +50,7 @@ static bool has_own_system(const VtJob *job)
     return job->image == VT_IMAGE_DISK;
 }
 
-static char *make_passwd(const VtJob *job, const VtPlan *plan)
+static char *make_passwd(const VtJob *job, const VtPlan *plan, guint index)
 {
     const VtOwner *owner = &job->owner;
     GString *text = g_string_new(NULL);
@@ -83,7 +83,7 @@ static void append_group(GString *text, const char *name, gid_t gid, const char 
 
 /* The host's names for the owner's groups come first; a system group gives way to one of the same
  * number or name. */
-static char *make_group(const VtJob *job, const VtPlan *plan)
+static char *make_group(const VtJob *job, const VtPlan *plan, guint index)
 {
     const VtOwner *owner = &job->owner;
     const char *const *names = (const char *const *)owner->group_names;
@@ -101,20 +101,26 @@ static char *make_group(const VtJob *job, const VtPlan *plan)
     return g_string_free(text, FALSE);
 }
 
-static char *make_hosts(const VtJob *job, const VtPlan *plan)
+static char *make_hosts(const VtJob *job, const VtPlan *plan, guint index)
 {
-    return g_strdup_printf("127.0.0.1 localhost\n"
-                           "127.0.1.1 %s\n"
-                           "::1 localhost ip6-localhost ip6-loopback\n",
-                           plan->vm_name);
+    GString *text = g_string_new("127.0.0.1 localhost\n");
+
+    if (plan->net != VT_NET_PRIVATE)
+        g_string_append_printf(text, "127.0.1.1 %s\n", plan->vms[index].name);
+    for (guint i = 0; plan->net == VT_NET_PRIVATE && i < plan->n_vms; i++) {
+        g_autofree char *address = vt_address_format(plan->vms[i].address);
+        g_string_append_printf(text, "%s %s\n", address, plan->vms[i].name);
+    }
+    g_string_append(text, "::1 localhost ip6-localhost ip6-loopback\n");
+    return g_string_free(text, FALSE);
 }
 
-static char *make_hostname(const VtJob *job, const VtPlan *plan)
+static char *make_hostname(const VtJob *job, const VtPlan *plan, guint index)
 {
-    return g_strdup_printf("%s\n", plan->vm_name);
+    return g_strdup_printf("%s\n", plan->vms[index].name);
 }
 
-static char *make_resolv_conf(const VtJob *job, const VtPlan *plan)
+static char *make_resolv_conf(const VtJob *job, const VtPlan *plan, guint index)
 {
     return g_strdup("# This guest has no network.\n");
 }
@@ -131,7 +137,7 @@ char *vt_guest_nodefile(const VtPlan *plan)
 {
     GString *text = g_string_new(NULL);
 
-    for (guint i = 0; i < plan->vcpus; i++)
-        g_string_append_printf(text, "%s\n", plan->vm_name);
+    for (guint i = 0; i < plan->n_vms * plan->vcpus; i++)
+        g_string_append_printf(text, "%s\n", plan->vms[i / plan->vcpus].name);
     return g_string_free(text, FALSE);
 }

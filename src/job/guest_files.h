@@ -15,12 +15,12 @@ typedef struct {
     const char *name; /* in /etc */
     /* The lines of an image's own file are to stand behind those of `make`. */
     bool is_merged;
-    /* (transfer full) */
-    char *(*make)(const VtJob *job, const VtPlan *plan);
+    /* For machine `index` of the plan. (transfer full) */
+    char *(*make)(const VtJob *job, const VtPlan *plan, guint index);
 } VtGuestFile;
 
 #define VT_GUEST_FILES 5u
 extern const VtGuestFile vt_guest_files[VT_GUEST_FILES];
 
-/* One line a vCPU: the guest's name. (transfer full) */
+/* One line a vCPU, the name of its guest, in the order of the guests. (transfer full) */
 char *vt_guest_nodefile(const VtPlan *plan);

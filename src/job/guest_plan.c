@@ -4,7 +4,7 @@
  *
  * Theory of operation: the order is what makes it work.
  *
- *   1 self     randomness before anything that could use it, clock, names, loopback
+ *   1 self     randomness before anything that could use it, clock, names, network
  *   2 run      /run is limited in size; our own files go there, where a change of root takes them
  *              along
  *   3 private  the shares, in a directory that only root enters
@@ -155,6 +155,34 @@ static void add_run(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
     add_file(steps, VT_GUEST_NODEFILE, nodefile);
 }
 
+static guint64 mac_number(const guint8 mac[VT_MAC_SIZE])
+{
+    guint64 number = 0;
+
+    for (guint i = 0; i < VT_MAC_SIZE; i++)
+        number = number << 8 | mac[i];
+    return number;
+}
+
+static void add_address(GPtrArray *steps, guint64 mac, guint32 address, guint32 prefix,
+                        guint32 gateway)
+{
+    guint8 buffer[20];
+    WireWriter writer = wire_writer(buffer, sizeof buffer);
+
+    wire_put_u64(&writer, mac);
+    wire_put_u32(&writer, address);
+    wire_put_u32(&writer, prefix);
+    wire_put_u32(&writer, gateway);
+    add_written(steps, WIRE_STEP_ADDRESS, &writer);
+}
+
+static void add_network(GPtrArray *steps, const VtPlan *plan, const VtPlanVm *vm)
+{
+    if (plan->net == VT_NET_PRIVATE)
+        add_address(steps, mac_number(vm->mac), vm->address, VT_PRIVATE_PREFIX, 0);
+}
+
 /* Below the private directory the shares' flat trees stay out of the owner's sight, but in reach of
  * later steps. */
 static void add_private(GPtrArray *steps, const VtPlan *plan)
@@ -229,7 +257,7 @@ static void add_root(GPtrArray *steps, const VtPlan *plan)
 
 /* A root of the host or of an image gets the files bound over its own; the initramfs gets them as
  * files. */
-static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
+static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan, guint index)
 {
     bool is_bound = job->image != VT_IMAGE_TINY;
 
@@ -237,7 +265,7 @@ static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
         add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, ETC);
     for (guint i = 0; i < VT_GUEST_FILES; i++) {
         const VtGuestFile *file = &vt_guest_files[i];
-        g_autofree char *text = file->make(job, plan);
+        g_autofree char *text = file->make(job, plan, index);
         g_autofree char *place = g_build_filename("/etc", file->name, NULL);
         g_autofree char *source = g_build_filename(ETC, file->name, NULL);
 
@@ -249,7 +277,7 @@ static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan)
     }
 }
 
-GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_ns,
+GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index, guint64 now_ns,
                              const void *random, gsize random_size)
 {
     GPtrArray *steps = g_ptr_array_new_with_free_func(step_free);
@@ -258,8 +286,9 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
         add_bytes(steps, WIRE_STEP_RANDOM, random, random_size);
     g_autoptr(GBytes) clock = vt_guest_clock(now_ns);
     add_bytes(steps, WIRE_STEP_CLOCK, g_bytes_get_data(clock, NULL), g_bytes_get_size(clock));
-    add_string(steps, WIRE_STEP_HOSTNAME, plan->vm_name);
+    add_string(steps, WIRE_STEP_HOSTNAME, plan->vms[index].name);
     add_string(steps, WIRE_STEP_LINK_UP, "lo");
+    add_network(steps, plan, &plan->vms[index]);
     add_run(steps, job, plan);
     add_private(steps, plan);
     add_root(steps, plan);
@@ -269,7 +298,7 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint64 now_n
         add_tmpfs(steps, job, 0, "/var/tmp", 01777);
     }
     add_shares(steps, job, plan);
-    add_etc(steps, job, plan);
+    add_etc(steps, job, plan, index);
     /* Scripts may know it by the place that the batch system gives it. */
     if (job->node_file)
         add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, VT_GUEST_NODEFILE, job->node_file);

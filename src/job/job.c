@@ -74,6 +74,8 @@ static const Field job_fields[] = {
     {"accel", FIELD_CHOICE, JOB(accel), 0, VT_ACCEL_KVM, &vt_accel_choice},
     {"locks", FIELD_CHOICE, JOB(locks), 0, VT_LOCKS_REMOTE, &vt_locks_choice},
     {"file_server", FIELD_CHOICE, JOB(file_server), 0, VT_FILE_SERVER_RUST, &vt_file_server_choice},
+    {"vms", FIELD_UINT, JOB(vms), 1, VT_VMS_MAX},
+    {"net", FIELD_CHOICE, JOB(net), 0, VT_NET_USER, &vt_net_choice},
     {"ram_mib", FIELD_UINT, JOB(ram_mib), VT_RAM_MIB_MIN, VT_RAM_MIB_MAX},
     {"vcpus", FIELD_UINT, JOB(vcpus), 1, VT_VCPUS_MAX},
     {"boot_timeout_s", FIELD_UINT, JOB(boot_timeout_s), 1, SECONDS_MAX},

@@ -7,6 +7,7 @@
 #define VCPU_MIB 2u      /* stacks and state; seen: less than 1 */
 #define SERVER_MIB 64u   /* seen: 1 for the program; the rest is the kernel's, for 35,000 files */
 #define ENGINE_MIB 16u   /* consoles, streams, frames under way; seen: 1 to 4 */
+#define ENGINE_VM_MIB 2u /* for each further guest: consoles and frames */
 #define TABLE_SHARE 512u /* 8 bytes for each page of 4096 */
 /* An emulated processor's TLB has up to two entries of some 50 bytes for each page in use: 1/64 of
  * what a vCPU jumps about in. */
@@ -24,6 +25,7 @@ static guint share_of(guint mib, guint share)
 VtMemoryShape vt_memory_shape(const VtJob *job)
 {
     return (VtMemoryShape){
+        .vms = job->vms,
         .ram_mib = job->ram_mib,
         .vcpus = job->vcpus,
         .servers = job->image == VT_IMAGE_HOST ? 2 : 1,
@@ -34,18 +36,19 @@ VtMemoryShape vt_memory_shape(const VtJob *job)
 
 VtMemory vt_memory_of(const VtMemoryShape *shape)
 {
+    guint scratch_mib = shape->is_scratch_ram ? shape->ram_mib : shape->scratch_mib;
     VtMemory memory = {
-        .ram = shape->ram_mib,
-        .scratch = shape->is_scratch_ram ? shape->ram_mib : shape->scratch_mib,
-        .tables = share_of(shape->ram_mib, TABLE_SHARE) * (1 + shape->servers),
-        .qemu = QEMU_MIB + VCPU_MIB * shape->vcpus,
-        .servers = SERVER_MIB * shape->servers,
-        .engine = ENGINE_MIB,
+        .ram = (guint64)shape->ram_mib * shape->vms,
+        .scratch = (guint64)scratch_mib * shape->vms,
+        .tables = share_of(shape->ram_mib, TABLE_SHARE) * (1 + shape->servers) * shape->vms,
+        .qemu = (QEMU_MIB + VCPU_MIB * shape->vcpus) * shape->vms,
+        .servers = SERVER_MIB * shape->servers * shape->vms,
+        .engine = ENGINE_MIB + ENGINE_VM_MIB * (shape->vms - 1),
     };
     if (shape->is_emulated)
         memory.translation =
-            VT_TRANSLATION_MIB + share_of(shape->ram_mib, TLB_SHARE) * shape->vcpus;
-    memory.total = (guint64)memory.ram + memory.scratch + vt_memory_overhead(&memory);
+            (VT_TRANSLATION_MIB + share_of(shape->ram_mib, TLB_SHARE) * shape->vcpus) * shape->vms;
+    memory.total = memory.ram + memory.scratch + vt_memory_overhead(&memory);
     return memory;
 }
 
@@ -71,5 +74,6 @@ guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib)
 
 guint vt_memory_tasks(const VtMemoryShape *shape)
 {
-    return TASKS_ENGINE + TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers;
+    return TASKS_ENGINE +
+           (TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers) * shape->vms;
 }

@@ -33,6 +33,7 @@
 
 /* What decides how much a job takes. */
 typedef struct {
+    guint vms; /* all else is of each of them */
     guint ram_mib;
     guint vcpus;
     guint servers; /* file servers */
@@ -41,10 +42,10 @@ typedef struct {
     bool is_scratch_ram; /* that limit is as much as the RAM, whatever that becomes */
 } VtMemoryShape;
 
-/* The parts of a job's memory, in MiB. */
+/* The parts of a job's memory, in MiB, for all its guests together. */
 typedef struct {
-    guint ram;
-    guint scratch;
+    guint64 ram;
+    guint64 scratch;
     guint tables;      /* page tables: QEMU and each file server map the RAM */
     guint qemu;        /* program, devices, vCPUs */
     guint translation; /* emulation: translated code, and the processors' TLBs */
@@ -57,10 +58,10 @@ VtMemoryShape vt_memory_shape(const VtJob *job);
 
 VtMemory vt_memory_of(const VtMemoryShape *shape);
 
-/* What a job takes beside its guest's RAM and scratch, in MiB. */
+/* What a job takes beside its guests' RAM and scratch, in MiB. */
 guint64 vt_memory_overhead(const VtMemory *memory);
 
-/* The most RAM with which the job takes at most `total_mib`; 0: not even VT_RAM_MIB_MIN. */
+/* The most RAM for each guest with which the job takes at most `total_mib`; 0: not even VT_RAM_MIB_MIN. */
 guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib);
 
 /* The most processes and threads that a job has: the engine, a thread for each vCPU, QEMU's main

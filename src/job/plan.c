@@ -152,15 +152,35 @@ static void plan_kernel(VtPlan *plan, const VtJob *job, const char *kernel_file,
         plan->kernel_args = g_strdup(KERNEL_ARGS);
 }
 
-VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record)
+/* Of the node's part of the private network: the first node's first guest is 10.77.0.1. */
+static guint32 plan_address(guint index)
+{
+    return VT_PRIVATE_NETWORK + 1 + index;
+}
+
+static void plan_vm(VtPlanVm *vm, const VtJob *job, guint index, guint slot)
+{
+    /* 52:54:00 is what virtual machines have (QEMU, libvirt). */
+    const guint8 mac[VT_MAC_SIZE] = {0x52, 0x54, 0, 0, 0, (guint8)slot};
+    vm->slot = slot;
+    vm->name = plan_vm_name(job->host, slot);
+    memcpy(vm->mac, mac, sizeof mac);
+    vm->address = plan_address(index);
+}
+
+VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_file,
+                    const VtRecord *record)
 {
     VtPlan *plan = g_new0(VtPlan, 1);
     const VtMemoryShape shape = vt_memory_shape(job);
 
-    plan->slot = slot;
-    plan->vm_name = plan_vm_name(job->host, slot);
-    plan->cage_uid = VT_UID_BASE + slot;
-    plan->cage_gid = VT_UID_BASE + slot;
+    plan->n_vms = job->vms;
+    plan->vms = g_new0(VtPlanVm, job->vms);
+    for (guint i = 0; i < job->vms; i++)
+        plan_vm(&plan->vms[i], job, i, slots[i]);
+    plan->net = job->net;
+    plan->cage_uid = VT_UID_BASE + slots[0];
+    plan->cage_gid = VT_UID_BASE + slots[0];
     plan->ram_mib = job->ram_mib;
     plan->vcpus = job->vcpus;
     plan->memory = vt_memory_of(&shape);
@@ -182,6 +202,12 @@ VtGuestKind vt_plan_kind(const VtJob *job, bool is_roots)
     bool is_sites = is_roots && job->image == VT_IMAGE_DISK && job->owner.uid != 0;
 
     return is_sites ? VT_GUEST_SITES : VT_GUEST_OWNERS;
+}
+
+char *vt_address_format(guint32 address)
+{
+    return g_strdup_printf("%u.%u.%u.%u", address >> 24, address >> 16 & 0xff, address >> 8 & 0xff,
+                           address & 0xff);
 }
 
 bool vt_plan_has_share(const VtPlan *plan, bool is_root)
@@ -213,15 +239,26 @@ static void explain_memory(GString *out, const VtPlan *plan)
 {
     const VtMemory *memory = &plan->memory;
 
-    g_string_append_printf(out, "memory: %" G_GUINT64_FORMAT " MiB: RAM %u, ", memory->total,
+    g_string_append_printf(out, "memory: %" G_GUINT64_FORMAT " MiB: RAM %" G_GUINT64_FORMAT ", ", memory->total,
                            memory->ram);
     if (memory->scratch > 0)
-        g_string_append_printf(out, "disk %u, ", memory->scratch);
+        g_string_append_printf(out, "disk %" G_GUINT64_FORMAT ", ", memory->scratch);
     g_string_append_printf(out, "QEMU %u, ", memory->qemu);
     if (memory->translation > 0)
         g_string_append_printf(out, "translation %u, ", memory->translation);
     g_string_append_printf(out, "page tables %u, file servers %u, engine %u\ntasks: %u\n",
                            memory->tables, memory->servers, memory->engine, plan->tasks);
+}
+
+static void explain_vm(GString *out, const VtPlan *plan, const VtPlanVm *vm)
+{
+    g_autofree char *address = vt_address_format(vm->address);
+
+    g_string_append_printf(out, "vm: slot %u, name %s", vm->slot, vm->name);
+    if (plan->net == VT_NET_PRIVATE)
+        g_string_append_printf(out, ", %02x:%02x:%02x:%02x:%02x:%02x, %s", vm->mac[0], vm->mac[1],
+                               vm->mac[2], vm->mac[3], vm->mac[4], vm->mac[5], address);
+    g_string_append_c(out, '\n');
 }
 
 char *vt_plan_explain(const VtPlan *plan)
@@ -230,8 +267,11 @@ char *vt_plan_explain(const VtPlan *plan)
     g_autofree char *kernel = g_strescape(plan->kernel, NULL);
     g_autofree char *initrd = g_strescape(plan->initrd, NULL);
 
-    g_string_append_printf(out, "slot: %u\nvm name: %s\ncage: %u:%u\n", plan->slot, plan->vm_name,
-                           plan->cage_uid, plan->cage_gid);
+    for (guint i = 0; i < plan->n_vms; i++)
+        explain_vm(out, plan, &plan->vms[i]);
+    g_string_append_printf(out, "net: %s\ncage: %u:%u\n",
+                           vt_choice_word(&vt_net_choice, plan->net), plan->cage_uid,
+                           plan->cage_gid);
     g_string_append_printf(out, "ram: %u MiB\nvcpus: %u\nboot timeout: %u s\n", plan->ram_mib,
                            plan->vcpus, plan->boot_timeout_s);
     explain_memory(out, plan);
@@ -256,7 +296,9 @@ void vt_plan_free(VtPlan *plan)
 {
     if (!plan)
         return;
-    g_free(plan->vm_name);
+    for (guint i = 0; i < plan->n_vms; i++)
+        g_free(plan->vms[i].name);
+    g_free(plan->vms);
     g_free(plan->kernel);
     g_free(plan->initrd);
     g_free(plan->kernel_args);

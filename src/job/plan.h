@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * job/plan.h - the node plan: everything about one job on one node that follows from the job and
- * its slot.
+ * its slots.
  *
- * Pure: the same job and slot give the same plan, whoever asks (the engine, or vsub --dry-run). The
+ * Pure: the same job and slots give the same plan, whoever asks (the engine, or vsub --dry-run). The
  * QEMU command line (vm/command.h) and the guest plan (job/guest_plan.h) are made of it and of
  * nothing else.
  */
@@ -14,6 +14,9 @@
 #include "job/record.h"
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
+/* A job's private network: node N of the job has N in the third byte. */
+#define VT_PRIVATE_NETWORK 0x0a4d0000u /* 10.77.0.0 */
+#define VT_PRIVATE_PREFIX 16u
 /* Mount tags of the two shares. The root is only read, so a guest may keep what it has read (which
  * makes programs start several times faster); what the owner writes to must be looked at again each
  * time it is opened. */
@@ -46,19 +49,30 @@ typedef struct {
     char *filesystem;  /* its type */
 } VtDisk;
 
+#define VT_MAC_SIZE 6
+
+/* One virtual machine. */
 typedef struct {
     guint slot;
+    char *name; /* "v<host>-<slot>": also the guest's host name */
+    guint8 mac[VT_MAC_SIZE];
+    guint32 address; /* IPv4 in the job's private network, host byte order */
+} VtPlanVm;
+
+typedef struct {
+    VtPlanVm *vms;
+    guint n_vms;
+    VtNet net;
     VtGuestKind kind;
     VtInit init;
     VtAccel accel;
     VtLocks locks;
     VtFileServer file_server;
     VtDisk *disk;   /* NULL: none */
-    char *vm_name;  /* "v<host>-<slot>": also the guest's host name */
     uid_t cage_uid; /* engine and QEMU, where the starter is root */
     gid_t cage_gid;
-    guint ram_mib;
-    guint vcpus;
+    guint ram_mib; /* of each */
+    guint vcpus;   /* of each */
     VtMemory memory; /* what the job takes in all */
     guint tasks;     /* the most processes and threads that it has */
     guint boot_timeout_s;
@@ -68,14 +82,18 @@ typedef struct {
     GPtrArray *shares; /* of VtShare, in the order of their index */
 } VtPlan;
 
-/* The plan of `job` on a node whose first free slot is `slot`. `kernel_file` is the name of the
+/* The plan of `job` with job->vms slots of its node. `kernel_file` is the name of the
  * kernel in job->kernel_dir ("vmlinux" or "vmlinuz"), which counts unless `record`, that of a job
  * with a disk (else NULL), names a kernel of its own. (transfer full); cannot fail for a job that
  * vt_job_load() took. */
-VtPlan *vt_plan_new(const VtJob *job, guint slot, const char *kernel_file, const VtRecord *record);
+VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_file,
+                    const VtRecord *record);
 /* Whose a guest is. `is_roots`: root starts it, and takes no files but root's for an image with a
  * disk. */
 VtGuestKind vt_plan_kind(const VtJob *job, bool is_roots);
+
+/* IPv4 `address`, of host byte order, in dots. (transfer full) */
+char *vt_address_format(guint32 address);
 
 /* True if the plan has a root to share, or (`is_root` false) any writable directory. */
 bool vt_plan_has_share(const VtPlan *plan, bool is_root);

@@ -64,14 +64,18 @@ static const KeyInfo keys[VT_REQUEST_KEYS] = {
                          VT_SETTING_INIT_DEFAULT},
     [VT_REQUEST_SHARE_LOCKS] = {"share_locks", NULL, 0, G_MAXUINT, NULL, &vt_locks_choice,
                                 VT_SETTING_SHARE_LOCKS},
+    [VT_REQUEST_VMS_PER_NODE] = {"vms_per_node", vt_number_parse, 1, VT_VMS_MAX,
+                                 "must be a number from 1 to 64", NULL,
+                                 VT_SETTING_VMS_PER_NODE},
+    [VT_REQUEST_NET] = {"net", NULL, 0, G_MAXUINT, NULL, &vt_net_choice, VT_SETTING_NET_DEFAULT},
 };
 
-#define KEY_NAMES "img, ram, vcpus, boot_timeout, distro, arch, fs_type, init and share_locks"
+#define KEY_NAMES                                                                                  \
+    "img, ram, vcpus, boot_timeout, distro, arch, fs_type, init, share_locks, vms_per_node and net"
 
 static const char *const later_keys[] = {
-    "vms_per_node",   "metadata",     "disk",   "vcpu_pinning", "vm_prologue",
-    "vm_epilogue",    "vrdma",        "unclot", "iocm",         "iocm_min_cores",
-    "iocm_max_cores", "unclot_shmem", NULL,
+    "metadata", "disk", "vcpu_pinning",   "vm_prologue",    "vm_epilogue",  "vrdma",
+    "unclot",   "iocm", "iocm_min_cores", "iocm_max_cores", "unclot_shmem", NULL,
 };
 
 static void item_clear(VtRequestItem *item)
@@ -218,25 +222,48 @@ static VtFsType find_fs_type(const Wanted *fs_type)
     return fs_type->is_explicit || fs_type->is_site ? (VtFsType)fs_type->number : VT_FS_RAMDISK;
 }
 
-/* Cores that are not there, or not the job's, would be others'. */
-static bool check_vcpus(const Wanted *wanted, const VtAllocation *allocation, GError **error)
+/* Each has a core at least of what a batch system gave; as many as the user's vcpus= leave room for,
+ * if only the site asks for them. */
+static bool fit_vms(const Wanted *wanted, const Wanted *vcpus, const VtAllocation *allocation,
+                    guint *vms, GPtrArray *notes, GError **error)
 {
-    guint limit = allocation->is_cores_asked ? MIN(allocation->cores, allocation->host_cores)
-                                             : allocation->host_cores;
+    guint each = vcpus->is_explicit ? (guint)vcpus->number : 1;
+    guint most = MAX(MIN(allocation->cores, allocation->host_cores) / each, 1);
+    *vms = (guint)wanted->number;
+    if (!wanted->is_explicit && *vms > most) {
+        note(notes, g_strdup_printf("%s: VMS_PER_NODE_DEFAULT '%u' cut to %u, for the job's cores",
+                                    wanted->origin, *vms, most));
+        *vms = most;
+    }
+    return !allocation->is_cores_asked || *vms <= allocation->cores ||
+           vt_error_set(error, VT_ERROR_USER,
+                        "%s: -vm vms_per_node '%u': must be at most %u, which -l nodes=1:ppn= "
+                        "allows",
+                        wanted->origin, *vms, allocation->cores);
+}
+
+/* Cores that are not there, or not the job's, would be others'. */
+static bool check_vcpus(const Wanted *wanted, const VtAllocation *allocation, guint vms,
+                        GError **error)
+{
+    guint given = allocation->is_cores_asked ? MAX(allocation->cores / vms, 1) : G_MAXUINT;
+    guint limit = MIN(given, allocation->host_cores);
+    g_autofree char *times = g_strdup_printf(" for each of %u virtual machines", vms);
     if (wanted->number <= limit)
         return true;
     return vt_error_set(error, VT_ERROR_USER,
-                        "%s: -vm vcpus '%" G_GUINT64_FORMAT "': must be at most %u, %s",
-                        wanted->origin, wanted->number, limit,
+                        "%s: -vm vcpus '%" G_GUINT64_FORMAT "': must be at most %u%s, %s",
+                        wanted->origin, wanted->number, limit, vms > 1 ? times : "",
                         limit < allocation->host_cores ? "which -l nodes=1:ppn= allows"
                                                        : "the cores that a job may use here");
 }
 
 /* A built-in default that is cut says nothing: nobody asked for it. */
-static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guint *vcpus,
+static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guint vms, guint *vcpus,
                       GPtrArray *notes, GError **error)
 {
-    guint limit = MIN(MIN(allocation->cores, allocation->host_cores), VT_VCPUS_MAX);
+    guint cores = MIN(allocation->cores, allocation->host_cores);
+    guint limit = MIN(MAX(cores / vms, 1), VT_VCPUS_MAX);
     *vcpus = (guint)wanted->number;
     if (!wanted->is_explicit && *vcpus > limit) {
         if (wanted->is_site)
@@ -245,13 +272,16 @@ static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guin
         *vcpus = limit;
         return true;
     }
-    if (wanted->is_explicit && !check_vcpus(wanted, allocation, error))
+    if (wanted->is_explicit && !check_vcpus(wanted, allocation, vms, error))
         return false;
-    if (allocation->quota_cores > 0 && *vcpus > allocation->quota_cores)
+    if (allocation->quota_cores > 0 && *vcpus * vms > allocation->quota_cores)
         note(notes, g_strdup_printf("%s: vcpus '%u' will share the time of %u cores, which is what "
                                     "the cgroup gives",
                                     wanted->origin, *vcpus, allocation->quota_cores));
-    else if (*vcpus > allocation->cores)
+    else if (vms > 1 && *vcpus * vms > allocation->host_cores)
+        note(notes, g_strdup_printf("%u virtual machines with %u vCPUs each share %u cores", vms,
+                                    *vcpus, allocation->host_cores));
+    else if (*vcpus * vms > allocation->cores)
         note(notes, g_strdup_printf("%s: vcpus '%u' leaves this machine less than "
                                     "HOST_OS_CORE_COUNT",
                                     wanted->origin, *vcpus));
@@ -260,7 +290,7 @@ static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guin
 
 /* What a job with this much RAM takes in all, as far as it follows from the request. */
 static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtSettings *settings,
-                                 const VtAllocation *allocation, guint vcpus)
+                                 const VtAllocation *allocation, guint vms, guint vcpus)
 {
     const Wanted *fs_type = &wanted[VT_REQUEST_FS_TYPE];
     VtImage image = (VtImage)wanted[VT_REQUEST_IMG].number;
@@ -268,6 +298,7 @@ static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtS
                         !vt_settings_is_set(settings, VT_SETTING_RAMDISK_DIR);
     guint ramdisk_mib = (guint)vt_settings_get_number(settings, VT_SETTING_RAMDISK_SIZE);
     return (VtMemoryShape){
+        .vms = vms,
         .ram_mib = (guint)wanted[VT_REQUEST_RAM].number,
         .vcpus = vcpus,
         .servers = image == VT_IMAGE_HOST ? 2 : 1,
@@ -311,7 +342,8 @@ static bool cut_ram(const Wanted *wanted, const VtMemoryShape *shape,
                                 "M for %s that is the job's "
                                 "%" G_GUINT64_FORMAT "M",
                                 wanted->origin, shape->ram_mib, *ram_mib,
-                                vt_memory_of(&least).total - *ram_mib, rest_name(shape),
+                                vt_memory_of(&least).total - vt_memory_of(&least).ram,
+                                rest_name(shape),
                                 allocation->memory_mib));
     return true;
 }
@@ -333,7 +365,7 @@ static bool fit_ram(const Wanted *wanted, const VtMemoryShape *shape,
                             "%s: -vm ram '%uM': with %" G_GUINT64_FORMAT
                             "M for %s the job takes %" G_GUINT64_FORMAT
                             "M, and %s %" G_GUINT64_FORMAT "M",
-                            wanted->origin, *ram_mib, total - *ram_mib, rest_name(shape), total,
+                            wanted->origin, *ram_mib, total - vt_memory_of(shape).ram, rest_name(shape), total,
                             limit_name(allocation), limit);
     note(notes, g_strdup_printf("%s: ram '%uM' leaves this machine less than HOST_OS_RAM_MB",
                                 wanted->origin, *ram_mib));
@@ -365,6 +397,19 @@ static void take_family(const Wanted *image, const Wanted *family, VtShape *shap
     shape->family = (VtFamily)family->number;
 }
 
+/* Several guests are there to talk to each other. */
+static VtNet find_net(const Wanted *net, guint vms)
+{
+    return net->is_explicit || vms == 1 ? (VtNet)net->number : VT_NET_PRIVATE;
+}
+
+/* Several guests see each other's locks, unless somebody says otherwise. */
+static VtLocks find_locks(const Wanted *locks, guint vms)
+{
+    bool is_said = locks->is_explicit || locks->is_site;
+    return is_said || vms == 1 ? (VtLocks)locks->number : VT_LOCKS_REMOTE;
+}
+
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error)
@@ -372,11 +417,13 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
     Wanted wanted[VT_REQUEST_KEYS];
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)
         wanted[i] = want(option, directive, settings, (VtRequestKey)i);
-    guint ram_mib = 0, vcpus = 0;
+    const Wanted *asked_vcpus = &wanted[VT_REQUEST_VCPUS];
+    guint ram_mib = 0, vcpus = 0, vms = 0;
     if (!check_disk_keys(wanted, error) ||
-        !fit_vcpus(&wanted[VT_REQUEST_VCPUS], allocation, &vcpus, notes, error))
+        !fit_vms(&wanted[VT_REQUEST_VMS_PER_NODE], asked_vcpus, allocation, &vms, notes, error) ||
+        !fit_vcpus(asked_vcpus, allocation, vms, &vcpus, notes, error))
         return false;
-    const VtMemoryShape memory = plan_memory(wanted, settings, allocation, vcpus);
+    const VtMemoryShape memory = plan_memory(wanted, settings, allocation, vms, vcpus);
     if (!fit_ram(&wanted[VT_REQUEST_RAM], &memory, allocation, &ram_mib, notes, error))
         return false;
     const Wanted *image = &wanted[VT_REQUEST_IMG];
@@ -384,13 +431,15 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
     *shape = (VtShape){
         .image = (VtImage)image->number,
         .image_name = is_disk ? g_strdup(image->text) : NULL,
+        .vms = vms,
+        .net = find_net(&wanted[VT_REQUEST_NET], vms),
         .ram_mib = ram_mib,
         .vcpus = vcpus,
         .boot_timeout_s = (guint)wanted[VT_REQUEST_BOOT_TIMEOUT].number,
         .arch = (VtArch)wanted[VT_REQUEST_ARCH].number,
         .fs_type = find_fs_type(&wanted[VT_REQUEST_FS_TYPE]),
         .init = is_disk ? (VtInit)wanted[VT_REQUEST_INIT].number : VT_INIT_AGENT,
-        .locks = (VtLocks)wanted[VT_REQUEST_SHARE_LOCKS].number,
+        .locks = find_locks(&wanted[VT_REQUEST_SHARE_LOCKS], vms),
     };
     take_family(image, &wanted[VT_REQUEST_DISTRO], shape);
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)

@@ -29,6 +29,8 @@ typedef enum {
     VT_REQUEST_FS_TYPE,      /* VtFsType */
     VT_REQUEST_INIT,         /* VtInit */
     VT_REQUEST_SHARE_LOCKS,  /* VtLocks */
+    VT_REQUEST_VMS_PER_NODE, /* count */
+    VT_REQUEST_NET,          /* VtNet */
     VT_REQUEST_KEYS,
 } VtRequestKey;
 
@@ -42,12 +44,14 @@ typedef struct {
     VtRequestItem items[VT_REQUEST_KEYS];
 } VtRequest;
 
-/* One virtual machine, decided. */
+/* The virtual machines of a node, decided: each is as the others. */
 typedef struct {
     VtImage image;
     char *image_name; /* of a record; NULL for images without one */
-    guint ram_mib;
-    guint vcpus;
+    guint vms;
+    VtNet net;
+    guint ram_mib; /* of each */
+    guint vcpus;   /* of each */
     guint boot_timeout_s;
     bool has_family; /* the image must be of `family` */
     VtFamily family;

@@ -59,9 +59,10 @@ static void fail_birth(const char *what)
 }
 
 /* The newborn. Never returns. */
-static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int folder, int slot)
+static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int folder,
+                    const char *slots)
 {
-    char byte, number[16];
+    char byte;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int err = leaf_enter(leaf, is_in_v2);
     if (write(go, &err, sizeof err) != sizeof err)
@@ -80,11 +81,10 @@ static void be_born(const Leaf *leaf, bool is_in_v2, int go, int lifeline, int f
      * source. */
     if (dup2(lifeline, ENGINE_FD_KEEPER) < 0 || dup2(folder, ENGINE_FD_FOLDER) < 0)
         fail_birth("cannot place the engine's descriptors");
-    snprintf(number, sizeof number, "%d", slot);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    const char *const argv[] = {"vtorque-engine", number, NULL};
+    const char *const argv[] = {"vtorque-engine", slots, NULL};
     const char *const envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL};
     syscall(SYS_execveat, KEEPER_FDS + 1, "", argv, envp, AT_EMPTY_PATH);
     fail_birth("cannot execute the engine");
@@ -137,7 +137,7 @@ static int wait_in_leaf(const Birth *birth)
     return read(birth->go, &err, sizeof err) == sizeof err ? err : -ESRCH;
 }
 
-int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **what)
+int birth_clone(Leaf *leaf, int folder, const char *slots, Birth *birth, const char **what)
 {
     ctl_autofd theirs = -1, ours = -1, life_read = -1, life_write = -1;
     int go[2], life[2];
@@ -168,7 +168,7 @@ int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **wha
     if (pid == 0) {
         close(ours);
         close(life_write);
-        be_born(leaf, is_in_v2, theirs, life_read, folder, slot);
+        be_born(leaf, is_in_v2, theirs, life_read, folder, slots);
     }
     close(ctl_fd_steal(&theirs)); /* so that its death is the end of ours */
     *birth = (Birth){.pid = pid, .lifeline = ctl_fd_steal(&life_write), .go = ctl_fd_steal(&ours)};

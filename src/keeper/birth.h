@@ -17,7 +17,7 @@ typedef struct {
  * birth_release(). Limits that do not hold it are taken out of `leaf`. `what` names the step that
  * failed. Returns 0 or -errno; on failure nothing is
  * left. */
-int birth_clone(Leaf *leaf, int folder, int slot, Birth *birth, const char **what);
+int birth_clone(Leaf *leaf, int folder, const char *slots, Birth *birth, const char **what);
 
 /* Lets the newborn execute the engine. Returns 0 or -errno; on failure it is killed, and its end is
  * still to be waited for. */

@@ -37,8 +37,16 @@
 /* What the starter's arguments say (ctl/birth.h). */
 typedef struct {
     const char *root, *id, *name, *owner;
+    int slots;
     LeafWish wish;
 } Order;
+
+/* What the keeper holds: a folder for each slot; the first is the job's run folder, in the others is
+ * only what tells whose they are. */
+typedef struct {
+    CtlFolder folders[KEEPER_SLOTS_MAX];
+    int count;
+} Slots;
 
 /* A gate is a socket; /dev/null in its place is none. */
 static int gate_fd(void)
@@ -184,17 +192,30 @@ static int wait_for_engine(pid_t pid)
     }
 }
 
-static int run_engine(const CtlFolder *folder, const LeafWish *wish, Leaf *leaf, int gate)
+/* No slot is free before the engine is dead, whatever becomes of the keeper. */
+static int describe_engine(const Slots *slots, pid_t pid)
+{
+    char text[128];
+    int err = 0;
+    snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", pid, ctl_process_start_time(pid));
+    for (int i = 0; i < slots->count && err == 0; i++)
+        err = ctl_file_write(slots->folders[i].dir, "engine", text);
+    return err;
+}
+
+static int run_engine(const Slots *slots, const LeafWish *wish, Leaf *leaf, int gate)
 {
     Birth birth;
     const char *what;
-    char text[128];
-    int err = birth_clone(leaf, folder->dir, folder->slot, &birth, &what);
+    char numbers[KEEPER_SLOTS_MAX * 4];
+    const CtlFolder *folder = &slots->folders[0];
+    for (int i = 0, used = 0; i < slots->count; i++)
+        used += snprintf(numbers + used, sizeof numbers - (size_t)used, "%s%d", i ? "," : "",
+                         slots->folders[i].slot);
+    int err = birth_clone(leaf, folder->dir, numbers, &birth, &what);
     if (err < 0)
         return fail(err, what, NULL);
-    snprintf(text, sizeof text, "pid=%d\nstart=%llu\n", birth.pid,
-             ctl_process_start_time(birth.pid));
-    err = ctl_file_write(folder->dir, "engine", text);
+    err = describe_engine(slots, birth.pid);
     if (err == 0)
         err = describe_limits(folder, wish, leaf);
     tell_limits(wish, leaf);
@@ -214,36 +235,65 @@ static int run_engine(const CtlFolder *folder, const LeafWish *wish, Leaf *leaf,
     return wait_for_engine(birth.pid);
 }
 
-static int run_job(const CtlFolder *folder, const Order *order, Leaf *leaf, int gate)
+static int run_job(const Slots *slots, const Order *order, Leaf *leaf, int gate)
 {
+    const CtlFolder *folder = &slots->folders[0];
     int err = leaf_make(folder->slot, &order->wish, leaf);
     if (err < 0)
         return fail(err, "cannot make the job's leaf below the cgroup", order->wish.cgroup);
     err = describe(folder, order, leaf);
     if (err < 0)
         return fail(err, "cannot write the run folder", NULL);
-    return run_engine(folder, &order->wish, leaf, gate);
+    return run_engine(slots, &order->wish, leaf, gate);
 }
 
 /* False if they are none that a starter of ours gives. */
 static bool read_order(int argc, char **argv, Order *order)
 {
     unsigned long long mib;
-    if (argc != 8 || sscanf(argv[5], "%llu", &mib) != 1 ||
-        sscanf(argv[6], "%lu", &order->wish.tasks) != 1)
+    if (argc != 9 || sscanf(argv[5], "%d", &order->slots) != 1 || order->slots < 1 ||
+        order->slots > KEEPER_SLOTS_MAX || sscanf(argv[6], "%llu", &mib) != 1 ||
+        sscanf(argv[7], "%lu", &order->wish.tasks) != 1)
         return false;
     order->root = argv[1];
     order->id = argv[2];
     order->name = argv[3];
     order->owner = argv[4];
     order->wish.memory = mib << 20;
-    order->wish.cgroup = argv[7][0] ? argv[7] : NULL;
+    order->wish.cgroup = argv[8][0] ? argv[8] : NULL;
     return true;
+}
+
+/* The last one first: the job is gone when its run folder is. */
+static void free_slots(Slots *slots)
+{
+    while (slots->count > 0)
+        ctl_folder_remove(&slots->folders[--slots->count]);
+}
+
+/* All or none. */
+static int take_slots(int root, int count, Slots *slots)
+{
+    int err = 0;
+    while (slots->count < count && err == 0) {
+        CtlFolder *folder = &slots->folders[slots->count];
+        /* A lock does not keep its own process out. */
+        err = ctl_folder_take(root, slots->count ? folder[-1].slot + 1 : 0, folder);
+        if (err < 0)
+            break;
+        slots->count++;
+        err = lift(&folder->dir);
+        if (err == 0)
+            err = lift(&folder->lock);
+    }
+    if (err < 0)
+        free_slots(slots);
+    return err;
 }
 
 int main(int argc, char **argv)
 {
-    CtlFolder folder = CTL_FOLDER_NONE;
+    Slots slots = {.count = 0};
     Leaf leaf;
     Order order;
     if (!read_order(argc, argv, &order)) {
@@ -261,19 +311,14 @@ int main(int argc, char **argv)
                     order.root);
     err = lift(&root);
     if (err == 0)
-        err = ctl_folder_take(root, &folder);
+        err = take_slots(root, order.slots, &slots);
     if (err < 0)
         return fail(err, "cannot take a slot in", order.root);
-    err = lift(&folder.dir);
-    if (err < 0) {
-        ctl_folder_remove(&folder);
-        return fail(err, "cannot use the run folder", NULL);
-    }
     int gate = gate_fd();
     tell_phase(CTL_PHASE_LOCKED);
     ctl_gate_pass(gate, CTL_PHASE_LOCKED);
-    int status = run_job(&folder, &order, &leaf, gate);
+    int status = run_job(&slots, &order, &leaf, gate);
     leaf_remove(&leaf);
-    ctl_folder_remove(&folder);
+    free_slots(&slots);
     return status;
 }

@@ -79,6 +79,8 @@ static void take_ram(VtDecision *decision, const VtGiven *given)
     VtJob *job = decision->job;
     guint64 tmp_mib = vt_settings_get_number(given->settings, VT_SETTING_TMP_SIZE_DEFAULT);
     guint64 ramdisk_mib = vt_settings_get_number(given->settings, VT_SETTING_RAMDISK_SIZE);
+    job->vms = decision->shape.vms;
+    job->net = decision->shape.net;
     job->ram_mib = decision->shape.ram_mib;
     job->tmp_mib = tmp_mib ? tmp_mib : MAX(job->ram_mib / 2, 1);
     if (job->image == VT_IMAGE_DISK && !job->scratch_dir)
@@ -110,6 +112,9 @@ bool vt_decision_resolve(VtDecision *decision, VtGiven *given, GError **error)
     given->allocation.accel = wanted_accel(given) == VT_ACCEL_TCG ? VT_ACCEL_TCG : VT_ACCEL_KVM;
     if (!resolve(decision, given, error))
         return false;
+    if (decision->shape.net == VT_NET_USER)
+        return vt_error_set(error, VT_ERROR_USER, "%s: net 'user' is not built yet",
+                            decision->shape.origins[VT_REQUEST_NET]);
     take_disk(decision, given);
     take_ram(decision, given);
     job->locks = decision->shape.locks;

@@ -130,12 +130,14 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
     const VtMemoryShape shape = vt_memory_shape(job);
     g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, vt_memory_of(&shape).total);
     g_autofree char *tasks = g_strdup_printf("%u", vt_memory_tasks(&shape));
+    g_autofree char *slots = g_strdup_printf("%u", job->vms);
     g_autofree char *owner = g_strdup_printf("%u", job->owner.uid);
     const char *const argv[] = {"vtorque-keeper",
                                 root,
                                 job->id,
                                 job->name,
                                 owner,
+                                slots,
                                 memory,
                                 tasks,
                                 options->cgroup ? options->cgroup : "",

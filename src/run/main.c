@@ -41,7 +41,6 @@ typedef struct {
     VtEnvelope envelope;
     GBytes *script;
     VtJob job; /* what the guest's shell depends on */
-    guint vcpus;
     GPtrArray *notes;
     VtLogin command;
     GStrv environment;
@@ -75,14 +74,16 @@ static bool load_script(Run *run, const char *path, GError **error)
 
 static bool take_job(Run *run, const char *text, GError **error)
 {
-    char image[16], vcpus[16];
+    char image[16], vcpus[16], vms[16];
     guint number;
     if (!ctl_text_find(text, "image=", image, sizeof image) ||
         !ctl_text_find(text, "vcpus=", vcpus, sizeof vcpus) ||
+        !ctl_text_find(text, "vms=", vms, sizeof vms) ||
         !vt_choice_find(&vt_image_choice, image, &number))
         return vt_error_set(error, VT_ERROR_INTERNAL, "the job's engine does not say what it runs");
     run->job.image = (VtImage)number;
-    run->vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
+    run->job.vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
+    run->job.vms = (guint)g_ascii_strtoull(vms, NULL, 10);
     return true;
 }
 
@@ -141,14 +142,21 @@ static int find_engine(Run *run, GError **error)
 static void load_environment(Run *run)
 {
     static const char *const own[] = {"HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_"};
-    static const char *const counts[] = {"PBS_NP", "PBS_NUM_PPN"};
     static const char *const on_node[] = {"/tmp/", "/var/tmp/", "/run/", "/dev/shm/"};
-    g_autofree char *vcpus = g_strdup_printf("%u", run->vcpus);
+    const struct {
+        const char *name;
+        guint value;
+    } counts[] = {{"PBS_NP", run->job.vms * run->job.vcpus},
+                  {"PBS_NUM_PPN", run->job.vcpus},
+                  {"PBS_NUM_NODES", run->job.vms},
+                  {"PBS_VMS_PN", run->job.vms}};
     GStrv all = g_get_environ();
     for (gsize i = 0; i < G_N_ELEMENTS(own); i++)
         all = g_environ_unsetenv(all, own[i]);
-    for (gsize i = 0; i < G_N_ELEMENTS(counts); i++)
-        all = g_environ_setenv(all, counts[i], vcpus, TRUE);
+    for (gsize i = 0; i < G_N_ELEMENTS(counts); i++) {
+        g_autofree char *value = g_strdup_printf("%u", counts[i].value);
+        all = g_environ_setenv(all, counts[i].name, value, TRUE);
+    }
     /* The node's directory of the job: the guest's own is nobody else's either. */
     const char *temporary = g_environ_getenv(all, "TMPDIR");
     bool is_local = false;

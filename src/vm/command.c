@@ -52,11 +52,11 @@ static void add_processor(GStrvBuilder *argv, const VtPlan *plan)
     }
 }
 
-static void add_machine(GStrvBuilder *argv, const VtPlan *plan)
+static void add_machine(GStrvBuilder *argv, const VtPlan *plan, const VtPlanVm *vm)
 {
     add(argv, "-nodefaults", NULL);
     add(argv, "-no-user-config", NULL);
-    addf(argv, "-name", "guest=%s,debug-threads=on", plan->vm_name);
+    addf(argv, "-name", "guest=%s,debug-threads=on", vm->name);
     add(argv, "-machine", MACHINE);
     add_processor(argv, plan);
     addf(argv, "-smp", "%u", plan->vcpus);
@@ -125,12 +125,29 @@ static void add_disk(GStrvBuilder *argv, const VtDisk *disk, const VtMachineFds 
         "virtio-blk-pci,drive=scratch,disable-legacy=on,werror=enospc,rerror=report");
 }
 
-GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds)
+/* No boot from it, so no firmware for that. */
+static void add_nic(GStrvBuilder *argv, const VtPlanVm *vm, VtNicKind nic, int fd)
+{
+    const guint8 *mac = vm->mac;
+    bool is_tap = nic == VT_NIC_TAP;
+
+    if (is_tap)
+        addf(argv, "-netdev", "tap,id=net,fd=%d,vhost=off", fd);
+    else
+        addf(argv, "-netdev", "dgram,id=net,local.type=fd,local.str=%d", fd);
+    addf(argv, "-device",
+         "virtio-net-pci,netdev=net,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%d,romfile=,"
+         "disable-legacy=on",
+         mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
+         is_tap ? VT_NIC_TAP_MTU : VT_NIC_SOCKET_MTU);
+}
+
+GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu, const VtMachineFds *fds)
 {
     g_autoptr(GStrvBuilder) argv = g_strv_builder_new();
 
     g_strv_builder_add(argv, qemu);
-    add_machine(argv, plan);
+    add_machine(argv, plan, &plan->vms[index]);
     add_kernel(argv, plan);
     add_devices(argv, fds);
     if (plan->disk)
@@ -139,6 +156,8 @@ GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *f
         add_share(argv, "root", fds->root, VT_ROOT_TAG);
     if (vt_plan_has_share(plan, false))
         add_share(argv, "files", fds->files, VT_FILES_TAG);
+    if (nic != VT_NIC_NONE)
+        add_nic(argv, &plan->vms[index], nic, fds->net);
     return g_strv_builder_end(argv);
 }
 

@@ -4,6 +4,7 @@
 
 #include "job/memory.h"
 #include "job/plan.h"
+#include "net/nic.h"
 
 /* Where the cage shows the guest's kernel and initramfs. */
 #define VT_CAGE_KERNEL "/boot/kernel"
@@ -21,11 +22,12 @@ typedef struct {
     int root;    /* connected to the server of the root; not used where the plan has none */
     int disk;    /* the image's file, read-only; not used where the plan has no disk */
     int scratch; /* what is written to it, a qcow2 file */
+    int net;     /* the private network's end */
 } VtMachineFds;
 
-/* argv of QEMU, argv[0] being the program's path `qemu`. The guest starts at once; its end, of
+/* argv of QEMU for machine `index` of the plan, whose end of the private network is a `nic`; argv[0] being the program's path `qemu`. The guest starts at once; its end, of
  * whatever kind, is a SHUTDOWN event on the monitor and QEMU's own exit. (transfer full) */
-GStrv vt_command_new(const VtPlan *plan, const char *qemu, const VtMachineFds *fds);
+GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu, const VtMachineFds *fds);
 
 /* The command line as text that a shell would take: an option and its value a line. (transfer full)
  */

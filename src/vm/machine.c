@@ -14,7 +14,7 @@
 #include "base/fd.h"
 
 static const VtMachineFds qemu_fds = VT_MACHINE_FDS;
-#define QEMU_FDS_END 10
+#define QEMU_FDS_END 11
 
 /* Both ends of each line to QEMU; index 0 is ours. */
 typedef struct {
@@ -36,6 +36,7 @@ static void lines_clear(Lines *lines)
     vt_fd_clear(&lines->parts.root);
     vt_fd_clear(&lines->parts.disk);
     vt_fd_clear(&lines->parts.scratch);
+    vt_fd_clear(&lines->parts.nic.fd);
 }
 
 static bool open_lines(Lines *lines, GError **error)
@@ -63,9 +64,9 @@ static void run_qemu(const Lines *lines, char *const argv[])
 {
     const int moved[] = {lines->qmp[1],     lines->serial[1],    lines->agent[1],
                          lines->log[1],     lines->parts.files,  lines->parts.root,
-                         lines->parts.disk, lines->parts.scratch};
+                         lines->parts.disk, lines->parts.scratch, lines->parts.nic.fd};
     const int targets[] = {qemu_fds.qmp,   qemu_fds.serial, qemu_fds.agent, STDERR_FILENO,
-                           qemu_fds.files, qemu_fds.root,   qemu_fds.disk,  qemu_fds.scratch};
+                           qemu_fds.files, qemu_fds.root,   qemu_fds.disk,  qemu_fds.scratch, qemu_fds.net};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;
@@ -90,14 +91,15 @@ static void run_qemu(const Lines *lines, char *const argv[])
     fail_child(STDERR_FILENO, "execute", argv[0]);
 }
 
-bool vt_machine_start(const VtPlan *plan, VtMachineParts *parts, VtMachine *machine, GError **error)
+bool vt_machine_start(const VtPlan *plan, guint index, VtMachineParts *parts, VtMachine *machine,
+                      GError **error)
 {
     __attribute__((cleanup(lines_clear))) Lines lines = LINES_NONE;
     lines.parts = *parts;
     *parts = VT_MACHINE_PARTS_NONE;
     if (!open_lines(&lines, error))
         return false;
-    g_auto(GStrv) argv = vt_command_new(plan, VT_QEMU_PROGRAM, &qemu_fds);
+    g_auto(GStrv) argv = vt_command_new(plan, index, lines.parts.nic.kind, VT_QEMU_PROGRAM, &qemu_fds);
     pid_t pid = fork();
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork QEMU");

@@ -18,7 +18,7 @@ typedef struct {
 
 static const FrameRule frame_rules[] = {
     [WIRE_HELLO] = {"HELLO", "uhh*", FROM_BOTH},
-    [WIRE_STEP] = {"STEP", NULL, FROM_ENGINE, 0, WIRE_STEP_MKDIR, WIRE_STEP_COPY},
+    [WIRE_STEP] = {"STEP", NULL, FROM_ENGINE, 0, WIRE_STEP_MKDIR, WIRE_STEP_ADDRESS},
     [WIRE_PLAN_END] = {"PLAN_END", "", FROM_ENGINE},
     [WIRE_READY] = {"READY", "", FROM_AGENT},
     [WIRE_STEP_FAIL] = {"STEP_FAIL", "uus", FROM_AGENT},
@@ -51,6 +51,7 @@ static const char *const step_shapes[] = {
     [WIRE_STEP_SYMLINK] = "ss", [WIRE_STEP_MOUNT] = "qssss", [WIRE_STEP_BIND] = "qss",
     [WIRE_STEP_ROOT] = "s",     [WIRE_STEP_HOSTNAME] = "s",  [WIRE_STEP_CLOCK] = "qu",
     [WIRE_STEP_RANDOM] = "r",   [WIRE_STEP_LINK_UP] = "s",   [WIRE_STEP_COPY] = "s",
+    [WIRE_STEP_ADDRESS] = "quuu",
 };
 
 static const FrameRule *find_rule(unsigned type)

@@ -129,6 +129,10 @@ typedef enum {
     /* string path of a file, of WIRE_COPY_MAX bytes at most: its content is added to the newest
      * FILE; none is there: nothing */
     WIRE_STEP_COPY = 12,
+    /* u64 hardware address of the interface that is meant, its first byte the highest of six; u32 IPv4
+     * address, u32 length of its prefix, u32 gateway of the default route (0: none): it gets them, and
+     * is brought up */
+    WIRE_STEP_ADDRESS = 13,
 } WireStep;
 
 typedef struct {

@@ -8,7 +8,7 @@
 static char *make(const VtJob *job, const VtPlan *plan)
 {
     static const char random[VT_GUEST_RANDOM_SIZE] = "random";
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, NOW_NS, random, sizeof random);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, plan->n_vms - 1, NOW_NS, random, sizeof random);
 
     return vt_guest_plan_explain(steps);
 }

@@ -52,7 +52,10 @@ static char *make_text(const Case *golden)
     job = vt_job_load(document, size, &error);
     g_assert_no_error(error);
     record = job->image_name ? load_record(golden, job) : NULL;
-    plan = vt_plan_new(job, GOLDEN_SLOT, "vmlinux", record);
+    guint slots[VT_VMS_MAX];
+    for (guint i = 0; i < VT_VMS_MAX; i++)
+        slots[i] = GOLDEN_SLOT + i;
+    plan = vt_plan_new(job, slots, "vmlinux", record);
     return golden->make(job, plan);
 }
 

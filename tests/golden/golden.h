@@ -14,7 +14,7 @@
 
 #define GOLDEN_SLOT 3u
 
-/* (transfer full) */
+/* Where it is of one machine it is of the last, which differs most. (transfer full) */
 typedef char *(*GoldenMake)(const VtJob *job, const VtPlan *plan);
 
 /* Runs one test for each job document. Returns the exit status. */

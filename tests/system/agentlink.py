@@ -26,7 +26,7 @@ TYPES = {
 NAMES = {number: name for name, number in TYPES.items()}
 STEPS = {
     "MKDIR": 1, "FILE": 2, "APPEND": 3, "SYMLINK": 4, "MOUNT": 5, "BIND": 6, "ROOT": 7, "HOSTNAME": 8, "CLOCK": 9,
-    "RANDOM": 10, "LINK_UP": 11, "COPY": 12,
+    "RANDOM": 10, "LINK_UP": 11, "COPY": 12, "ADDRESS": 13,
 }
 STDIN, STDOUT, STDERR = 0, 1, 2
 EXITS = ("status", "signal", "failed")

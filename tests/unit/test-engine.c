@@ -57,7 +57,7 @@ static VtJob *new_job(guint boot_timeout_s)
         "\"image\": \"tiny\", \"image_name\": \"\", \"image_dir\": \"\", "
         "\"init\": \"agent\", \"fs_type\": \"ramdisk\", \"scratch_dir\": \"\", "
         "\"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": \"local\", "
-        "\"file_server\": \"qemu\", \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
+        "\"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
         "%u, \"walltime_s\": 0, \"cput_s\": 0,"
         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
         "\"mounts\": [], \"tmp_mib\": 64, "
@@ -77,14 +77,14 @@ static void run_engine(guint boot_timeout_s, const int fds[6])
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     vt_engine_init(&engine);
-    engine.job = new_job(boot_timeout_s);
+    vt_engine_take_job(&engine, new_job(boot_timeout_s));
     engine.run = fds[0];
     engine.keeper = fds[4];
     engine.control = fds[5];
-    engine.plan = vt_plan_new(engine.job, 0, "vmlinux", NULL);
-    engine.machine.agent = fds[1];
-    engine.machine.serial = fds[2];
-    engine.machine.qmp = fds[3];
+    engine.plan = vt_plan_new(engine.job, engine.slots, "vmlinux", NULL);
+    engine.vms[0].machine.agent = fds[1];
+    engine.vms[0].machine.serial = fds[2];
+    engine.vms[0].machine.qmp = fds[3];
     vt_client_start(&engine);
     vt_control_start(&engine);
     vt_life_start(&engine);

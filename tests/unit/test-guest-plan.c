@@ -22,6 +22,7 @@ static VtJob *job_new(VtImage image)
     job->owner.home = g_strdup("/home/ann");
     job->owner.shell = g_strdup("/bin/bash");
     job->image = image;
+    job->vms = 1;
     job->ram_mib = 1024;
     job->vcpus = 1;
     job->kernel_dir = g_strdup("/kernel");
@@ -68,14 +69,14 @@ static void test_large_file(void)
 {
     g_autoptr(VtJob) job = job_new(VT_IMAGE_TINY);
     add_groups(&job->owner);
-    g_autoptr(VtPlan) plan = vt_plan_new(job, 0, "vmlinux", NULL);
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, NULL, 0);
+    g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){0}, "vmlinux", NULL);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, 0, NULL, 0);
     g_autoptr(GByteArray) found = find_file(steps, "/etc/group");
 
     g_assert_nonnull(found);
     g_assert_cmpuint(found->len, >, 4 * WIRE_PAYLOAD_MAX);
     g_assert_cmpstr(vt_guest_files[1].name, ==, "group");
-    g_autofree char *expected = vt_guest_files[1].make(job, plan);
+    g_autofree char *expected = vt_guest_files[1].make(job, plan, 0);
     g_assert_cmpmem(found->data, found->len, expected, strlen(expected));
 }
 
@@ -86,8 +87,8 @@ static void test_longest_path(void)
         g_free(job->submit_dir);
         job->submit_dir = g_strnfill(WIRE_STRING_MAX, 'x');
         memcpy(job->submit_dir, "/tmp/", 5);
-        g_autoptr(VtPlan) plan = vt_plan_new(job, 0, "vmlinux", NULL);
-        g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, NULL, 0);
+        g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){0}, "vmlinux", NULL);
+        g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, 0, NULL, 0);
         g_autofree char *text = vt_guest_plan_explain(steps);
         g_assert_nonnull(strstr(text, job->submit_dir));
         g_assert_null(strstr(text, "malformed"));
@@ -97,9 +98,9 @@ static void test_longest_path(void)
 static void test_same_bytes(void)
 {
     g_autoptr(VtJob) job = job_new(VT_IMAGE_HOST);
-    g_autoptr(VtPlan) plan = vt_plan_new(job, 255, "vmlinuz", NULL);
-    g_autoptr(GPtrArray) one = vt_guest_plan_new(job, plan, 7, "entropy", 7);
-    g_autoptr(GPtrArray) two = vt_guest_plan_new(job, plan, 7, "entropy", 7);
+    g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){255}, "vmlinuz", NULL);
+    g_autoptr(GPtrArray) one = vt_guest_plan_new(job, plan, 0, 7, "entropy", 7);
+    g_autoptr(GPtrArray) two = vt_guest_plan_new(job, plan, 0, 7, "entropy", 7);
 
     g_assert_cmpuint(one->len, ==, two->len);
     for (guint i = 0; i < one->len; i++) {

@@ -28,6 +28,8 @@ static VtJob *make_job(void)
         .shell = g_strdup("/bin/bash"),
     };
     job->image = VT_IMAGE_TINY;
+    job->vms = 64;
+    job->net = VT_NET_PRIVATE;
     job->ram_mib = 128;
     job->vcpus = 255;
     job->boot_timeout_s = 120;

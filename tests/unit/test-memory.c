@@ -10,15 +10,19 @@ static const struct {
     guint64 total;
     guint tasks;
 } rows[] = {
-    {{256, 1, 1, EMULATED, 0, false}, 256 + 98 + 256 + 4 + 2 + 64 + 16, 8 + 68 + 1 + 80},
-    {{256, 1, 1, KVM, 0, false}, 256 + 98 + 2 + 64 + 16, 8 + 68 + 1 + 80},
-    {{1024, 7, 2, EMULATED, 0, false}, 1024 + 110 + 256 + 16 * 7 + 6 + 128 + 16, 8 + 68 + 7 + 160},
+    {{1, 256, 1, 1, EMULATED, 0, false}, 256 + 98 + 256 + 4 + 2 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 256, 1, 1, KVM, 0, false}, 256 + 98 + 2 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 7, 2, EMULATED, 0, false}, 1024 + 110 + 256 + 16 * 7 + 6 + 128 + 16, 8 + 68 + 7 + 160},
     /* A disk in memory, of a size of its own or as large as the RAM. */
-    {{1024, 1, 1, KVM, 500, false}, 1024 + 500 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
-    {{1024, 1, 1, KVM, 0, true}, 1024 + 1024 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 1, 1, KVM, 500, false}, 1024 + 500 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 1, 1, KVM, 0, true}, 1024 + 1024 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
+    /* Three guests: each part three times, but the engine's. */
+    {{3, 1024, 1, 1, EMULATED, 500, false},
+     3 * (1024 + 500 + 98 + 256 + 16 + 4 + 64) + 16 + 4,
+     8 + 3 * (68 + 1 + 80)},
     /* What is below a whole share counts as one; nothing overflows. */
-    {{VT_RAM_MIB_MIN, 1, 0, EMULATED, 0, false}, 96 + 98 + 256 + 2 + 1 + 16, 8 + 68 + 1},
-    {{VT_RAM_MIB_MAX, 255, 2, EMULATED, VT_RAM_MIB_MAX, false},
+    {{1, VT_RAM_MIB_MIN, 1, 0, EMULATED, 0, false}, 96 + 98 + 256 + 2 + 1 + 16, 8 + 68 + 1},
+    {{1, VT_RAM_MIB_MAX, 255, 2, EMULATED, VT_RAM_MIB_MAX, false},
      16777216ull * 2 + 96 + 510 + 256 + 262144ull * 255 + 32768 * 3 + 128 + 16,
      8 + 68 + 255 + 160},
 };
@@ -55,7 +59,7 @@ static void test_largest(void)
 
 static void test_edges(void)
 {
-    const VtMemoryShape shape = {1024, 1, 1, EMULATED, 0, false};
+    const VtMemoryShape shape = {1, 1024, 1, 1, EMULATED, 0, false};
     VtMemoryShape least = shape;
     least.ram_mib = VT_RAM_MIB_MIN;
     guint64 total = vt_memory_of(&least).total;

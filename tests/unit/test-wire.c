@@ -164,7 +164,7 @@ static const FrameVector frame_vectors[] = {
     {"ready from the engine", WIRE_ENGINE, {0, WIRE_READY}, {0}, 0, false},
     {"step fail", WIRE_AGENT, {0, WIRE_STEP_FAIL}, BYTES(1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 'x'), true},
     {"step 0", WIRE_ENGINE, {0, WIRE_STEP, 0}, {0}, 0, false},
-    {"step too high", WIRE_ENGINE, {0, WIRE_STEP, WIRE_STEP_COPY + 1}, {0}, 0, false},
+    {"step too high", WIRE_ENGINE, {0, WIRE_STEP, WIRE_STEP_ADDRESS + 1}, {0}, 0, false},
     {"host name", WIRE_ENGINE, {0, WIRE_STEP, WIRE_STEP_HOSTNAME}, BYTES(1, 0, 'h'), true},
     {"host name with NUL", WIRE_ENGINE, {0, WIRE_STEP, WIRE_STEP_HOSTNAME}, BYTES(1, 0, 0), false},
     {"host name with more",

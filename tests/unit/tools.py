@@ -69,8 +69,8 @@ def modules_are_in_order():
                 file.write(f"ELF\0depends={depends}\0rest".encode())
         with open(f"{base}/modules.builtin", "w", encoding="ascii") as file:
             file.write("kernel/fs/built.ko\nkernel/fs/built-too.ko\n")
-        order = [name for name, _ in guest_kernel.choose_modules(base, ["d", "built_too", "a_b", "e"])]
-        complaints = differ("order", order, ["a-b.ko", "c.ko", "d.ko", "e.ko"])
+        order = [f"{name} {device}".strip() for name, device, _ in guest_kernel.choose_modules(base, ["d 0x1041", "built_too", "a_b", "e"])]
+        complaints = differ("order", order, ["a-b.ko", "e.ko", "c.ko 0x1041", "d.ko 0x1041"])
         try:
             guest_kernel.choose_modules(base, ["nowhere"])
             complaints.append("a module that is nowhere was accepted")
@@ -95,14 +95,14 @@ def read_cpio(data):
 
 def initramfs_is_complete():
     with tempfile.TemporaryDirectory() as modules:
-        for name, content in (("order", b"x.ko\ny.ko\n"), ("x.ko", b"xx"), ("y.ko", b"yyy")):
+        for name, content in (("order", b"x.ko\ny.ko 0x1041\n"), ("x.ko", b"xx"), ("y.ko", b"yyy")):
             with open(f"{modules}/{name}", "wb") as file:
                 file.write(content)
         made = guest_kernel.make_initramfs(b"agent", modules).bytes()
         again = guest_kernel.make_initramfs(b"agent", modules).bytes()
     entries = read_cpio(made)
     wanted = {"init": ("0o100755", (0, 0), b"agent"), "dev/console": ("0o20600", (5, 1), b""),
-              "dev/null": ("0o20666", (1, 3), b""), "modules/order": ("0o100644", (0, 0), b"x.ko\ny.ko\n"),
+              "dev/null": ("0o20666", (1, 3), b""), "modules/order": ("0o100644", (0, 0), b"x.ko\ny.ko 0x1041\n"),
               "modules/x.ko": ("0o100644", (0, 0), b"xx"), "modules/y.ko": ("0o100644", (0, 0), b"yyy"),
               "newroot": ("0o40755", (0, 0), b"")}
     complaints = [line for name, entry in wanted.items() for line in differ(name, entries.get(name), entry)]

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/bridge.h - tap devices on a bridge, in this network namespace. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* A new tap device "vm<index>", up, of which the descriptor is the only hold; -1 without an error where
+ * this process may make none. */
+int vt_bridge_new_tap(guint index, GError **error);
+
+/* Makes a bridge of taps 0 to `n` - 1. */
+bool vt_bridge_join(guint n, GError **error);
