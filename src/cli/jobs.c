@@ -34,6 +34,7 @@ void vt_live_job_free(VtLiveJob *job)
     g_free(job->phase);
     g_free(job->ram_mib);
     g_free(job->vcpus);
+    g_free(job->vms);
     g_free(job->memory_mib);
     g_free(job);
 }
@@ -127,6 +128,7 @@ static void ask_engine(VtLiveJob *job)
     job->phase = value_of(text, "phase=");
     job->ram_mib = value_of(text, "ram_mib=");
     job->vcpus = value_of(text, "vcpus=");
+    job->vms = value_of(text, "vms=");
     job->memory_mib = value_of(text, "memory_mib=");
 }
 

@@ -51,12 +51,13 @@ static CtlPhase newest_phase(const VtEngine *engine)
 char *vt_control_describe(const VtEngine *engine)
 {
     return g_strdup_printf("id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
-                           "vcpus=%u\nvms=%u\nmemory_mib=%u\n",
+                           "vcpus=%u\nvms=%u\nnet=%s\nmemory_mib=%u\n",
                            engine->job->id, engine->job->name, engine->job->owner.user,
                            vt_choice_word(&vt_image_choice, engine->job->image),
                            engine->plan->vms[0].name,
                            engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)),
                            engine->plan->ram_mib, engine->plan->vcpus, engine->plan->n_vms,
+                           vt_choice_word(&vt_net_choice, engine->plan->net),
                            engine->oom.memory_mib);
 }
 
@@ -100,7 +101,7 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
     case CTL_CONSOLE:
         if (header->aux < engine->job->vms)
             text = vt_console_tail(engine->vms[header->aux].console, CONSOLE_LINES, "");
-        answer(control, text ? text : "");
+        answer(control, text ? text : "the job has no such virtual machine\n");
         break;
     case CTL_END:
         answer(control, "");

@@ -12,6 +12,7 @@
 #include "guest/channel.h"
 #include "image/pool.h"
 #include "job/plan.h"
+#include "job/ssh.h"
 #include "net/network.h"
 #include "share/server.h"
 #include "vm/console.h"
@@ -78,6 +79,7 @@ typedef struct {
     VtConsole *console; /* serial */
     VtConsole *qemu_log;
     VtConsole *server_log;
+    bool has_sshd;    /* its session lives, as far as the agent has said */
     guint late_plans; /* plans after the first that the agent has not applied yet */
 } VtVm;
 
@@ -91,6 +93,7 @@ struct VtEngine {
     int kernel, initrd;  /* until the cage shows them */
     VtOom oom;
     VtNetwork network;
+    VtSshKeys keys;
     VtVm *vms; /* job->vms of them; the script runs in the first */
 
     VtState state;
@@ -169,6 +172,13 @@ bool vt_vm_take_death(VtVm *vm, pid_t pid, int status);
 bool vt_vm_take_stop(VtVm *vm, pid_t pid);
 /* Its clock is this node's. */
 void vt_vm_set_clock(VtVm *vm);
+
+/* sshd.c: the guest's ssh server. */
+#define VT_SESSION_SSHD 1 /* in the agent */
+/* Starts it, where guests let their owner in. */
+void vt_sshd_start(VtVm *vm);
+/* A frame of its session. */
+void vt_sshd_take(VtVm *vm, const WireHeader *header, const guint8 *payload);
 
 /* client.c: the run connection. */
 void vt_client_start(VtEngine *engine);

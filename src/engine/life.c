@@ -19,6 +19,7 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -454,6 +455,15 @@ void vt_engine_take_job(VtEngine *engine, VtJob *job)
         vt_vm_init(&engine->vms[i], engine, i);
 }
 
+static void make_keys(VtEngine *engine)
+{
+    guint8 seed[2 * VT_SSH_SEED_SIZE];
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+        vt_life_fail(engine, CTL_REASON_HOST, "no random bytes");
+    vt_ssh_keys_make(&engine->keys, seed);
+    explicit_bzero(seed, sizeof seed);
+}
+
 void vt_life_start(VtEngine *engine)
 {
     sigset_t children;
@@ -463,6 +473,7 @@ void vt_life_start(VtEngine *engine)
     int errnum = errno;
     g_unix_fd_add(deaths, G_IO_IN, on_sigchld, engine);
     g_unix_fd_add(engine->keeper, G_IO_IN | G_IO_HUP | G_IO_ERR, on_keeper_gone, engine);
+    make_keys(engine);
     for (guint i = 0; i < engine->job->vms; i++)
         vt_vm_start(&engine->vms[i]);
     start_boot_timer(engine);

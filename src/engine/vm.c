@@ -55,7 +55,7 @@ static void send_plan(VtVm *vm)
         return;
     }
     g_autoptr(GPtrArray) steps = vt_guest_plan_new(
-        vm->engine->job, vm->engine->plan, vm->index, (guint64)g_get_real_time() * 1000, seed, sizeof seed);
+        vm->engine->job, vm->engine->plan, vm->index, &vm->engine->keys, (guint64)g_get_real_time() * 1000, seed, sizeof seed);
     for (guint i = 0; i < steps->len; i++) {
         const VtGuestStep *step = g_ptr_array_index(steps, i);
         gsize size;
@@ -98,6 +98,7 @@ static void take_ready(VtVm *vm)
 {
     if (vm->state == VT_VM_PLAN) {
         vm->state = VT_VM_READY;
+        vt_sshd_start(vm);
         vt_life_take_ready(vm);
     } else if (vm->late_plans > 0) {
         vm->late_plans--;
@@ -157,7 +158,10 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
     case WIRE_DATA:
     case WIRE_CREDIT:
     case WIRE_CLOSE:
-        vt_life_take_session(vm, header, payload);
+        if (header->session == VT_SESSION_SSHD && vm->has_sshd)
+            vt_sshd_take(vm, header, payload);
+        else
+            vt_life_take_session(vm, header, payload);
         break;
     case WIRE_PING:
         /* Who asks without reading the answers gets none. */

@@ -211,11 +211,18 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size)
 {
+    vt_channel_send_to(channel, 0, type, aux, payload, size);
+}
+
+void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8 aux,
+                        const void *payload, gsize size)
+{
     g_assert(size <= WIRE_PAYLOAD_MAX);
     if (!channel || channel->fd < 0)
         return;
     guint8 bytes[WIRE_HEADER_SIZE];
-    WireHeader header = {.length = (guint32)size, .type = type, .aux = aux};
+    WireHeader header = {
+        .length = (guint32)size, .type = type, .aux = aux, .session = session};
     wire_header_format(&header, bytes);
     enter(channel);
     if (vt_channel_queued(channel) + sizeof bytes + size > VT_CHANNEL_QUEUE_MAX) {

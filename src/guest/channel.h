@@ -47,6 +47,9 @@ int vt_channel_take_fd(VtChannel *channel);
 /* Queues a frame, of WIRE_PAYLOAD_MAX bytes at most. Does nothing on a closed channel, or on NULL:
  * one that its own failure, during an earlier frame, made its owner free. */
 void vt_channel_send(VtChannel *channel, guint8 type, guint8 aux, const void *payload, gsize size);
+/* The same, of another session than 0. */
+void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8 aux,
+                        const void *payload, gsize size);
 void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 value);
 /* `text` is cut to WIRE_STRING_MAX bytes. */
 void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const char *text);

@@ -147,6 +147,53 @@ static void add_submitter(GHashTable *table, const VtEnvironmentSource *source)
     set(table, "PBS_O_WORKDIR", source->work_dir);
 }
 
+static void add_count(GStrvBuilder *out, const char *name, guint value)
+{
+    g_autofree char *entry = g_strdup_printf("%s=%u", name, value);
+    g_strv_builder_add(out, entry);
+}
+
+/* Open MPI 4 and MPICH's Hydra. */
+static void add_mpi(GStrvBuilder *out, const char *node_file)
+{
+    g_autofree char *network = vt_address_format(VT_PRIVATE_NETWORK);
+    const char *const by_network[] = {"OMPI_MCA_btl_tcp_if_include", "OMPI_MCA_oob_tcp_if_include"};
+    const char *const by_file[] = {"OMPI_MCA_orte_default_hostfile", "HYDRA_HOST_FILE"};
+    for (gsize i = 0; i < G_N_ELEMENTS(by_network); i++) {
+        g_autofree char *entry =
+            g_strdup_printf("%s=%s/%u", by_network[i], network, VT_PRIVATE_PREFIX);
+        g_strv_builder_add(out, entry);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(by_file); i++) {
+        g_autofree char *entry = g_strconcat(by_file[i], "=", node_file, NULL);
+        g_strv_builder_add(out, entry);
+    }
+    g_strv_builder_add_many(out, "OMPI_MCA_plm=rsh", "OMPI_MCA_ras=^tm,slurm",
+                            "HYDRA_LAUNCHER=ssh", "HYDRA_RMK=user", NULL);
+}
+
+GStrv vt_environment_of_machines(const VtJob *job, const char *node_file)
+{
+    g_autoptr(GStrvBuilder) out = g_strv_builder_new();
+    add_count(out, "PBS_NUM_NODES", job->vms);
+    add_count(out, "PBS_VMS_PN", job->vms);
+    add_count(out, "PBS_NP", job->vms * job->vcpus);
+    add_count(out, "PBS_NUM_PPN", job->vcpus);
+    if (job->net == VT_NET_PRIVATE)
+        add_mpi(out, node_file);
+    return g_strv_builder_end(out);
+}
+
+static void add_entries(GHashTable *table, const VtJob *job)
+{
+    g_auto(GStrv) entries = vt_environment_of_machines(job, VT_GUEST_NODEFILE);
+    for (char **entry = entries; *entry; entry++) {
+        char *equals = strchr(*entry, '=');
+        *equals = '\0';
+        set(table, *entry, equals + 1);
+    }
+}
+
 static void add_job(GHashTable *table, const VtJob *job)
 {
     set(table, "PBS_ENVIRONMENT", "PBS_BATCH");
@@ -159,10 +206,7 @@ static void add_job(GHashTable *table, const VtJob *job)
     set_number(table, "PBS_NODENUM", 0);
     set_number(table, "PBS_VNODENUM", 0);
     set_number(table, "PBS_TASKNUM", 1);
-    set_number(table, "PBS_NUM_NODES", job->vms);
-    set_number(table, "PBS_VMS_PN", job->vms);
-    set_number(table, "PBS_NP", job->vms * job->vcpus);
-    set_number(table, "PBS_NUM_PPN", job->vcpus);
+    add_entries(table, job);
     if (job->walltime_s > 0)
         set_number(table, "PBS_WALLTIME", job->walltime_s);
     set(table, "PBS_VERSION", "vTorque-" VT_VERSION);

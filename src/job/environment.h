@@ -19,6 +19,10 @@ typedef struct {
     char *const *variables; /* of -v, NAME=VALUE or NAME, the script's before the command line's */
 } VtEnvironmentSource;
 
+/* What tells a script, and MPI, of the job's machines: NAME=VALUE. MPI finds them by `node_file`, reaches
+ * them by ssh over the private network, and looks for no launcher of the host's. (transfer full) */
+GStrv vt_environment_of_machines(const VtJob *job, const char *node_file);
+
 /* Sorted by name. A NAME that the submitter's environment lacks, or an entry too long for the wire,
  * is left out and told in `notes` (of char *). VT_ERROR_USER: a name that is none, more than the
  * wire takes. (transfer full) */

@@ -148,9 +148,18 @@ static const struct {
     [WIRE_STEP_ADDRESS] = {"address", explain_address},
 };
 
+/* Of a step FILE: only its owner may read it. */
+static bool is_for_one(WireReader reader)
+{
+    wire_get_u32(&reader);
+    wire_get_u32(&reader);
+    return (wire_get_u32(&reader) & 077) == 0;
+}
+
 char *vt_guest_plan_explain(GPtrArray *steps)
 {
     GString *out = g_string_new(NULL);
+    bool is_secret = false;
 
     for (guint i = 0; i < steps->len; i++) {
         const VtGuestStep *step = g_ptr_array_index(steps, i);
@@ -158,8 +167,13 @@ char *vt_guest_plan_explain(GPtrArray *steps)
         const void *data = g_bytes_get_data(step->payload, &size);
         WireReader reader = wire_reader(data, size);
 
+        if (step->kind == WIRE_STEP_FILE)
+            is_secret = is_for_one(reader);
         g_string_append_printf(out, "%-8s ", kinds[step->kind].name);
-        kinds[step->kind].explain(out, &reader);
+        if (step->kind == WIRE_STEP_APPEND && is_secret)
+            explain_size(out, &reader);
+        else
+            kinds[step->kind].explain(out, &reader);
         g_string_append(out, wire_reader_done(&reader) ? "\n" : " (malformed)\n");
     }
     return g_string_free(out, FALSE);

@@ -27,6 +27,7 @@ static const SystemUser system_users[] = {
     {"lp", 7, 7, "/var/spool/lpd", NULL},
     {"mail", 8, 8, "/var/mail", NULL},
     {"www-data", 33, 33, "/var/www", NULL},
+    {"sshd", 101, 65534, "/run/sshd", NULL},
     {"nobody", 65534, 65534, "/nonexistent", NULL},
 };
 
@@ -122,7 +123,7 @@ static char *make_hostname(const VtJob *job, const VtPlan *plan, guint index)
 
 static char *make_resolv_conf(const VtJob *job, const VtPlan *plan, guint index)
 {
-    return g_strdup("# This guest has no network.\n");
+    return g_strdup("# This guest asks nobody for names.\n");
 }
 
 const VtGuestFile vt_guest_files[VT_GUEST_FILES] = {

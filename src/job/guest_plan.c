@@ -109,17 +109,23 @@ static void add_bind(GPtrArray *steps, guint64 flags, const char *source, const 
     add_written(steps, WIRE_STEP_BIND, &writer);
 }
 
-static void add_file(GPtrArray *steps, const char *path, const char *text)
+static void add_file_of(GPtrArray *steps, const VtOwner *owner, guint mode, const char *path,
+                        const char *text)
 {
     gsize left = strlen(text);
 
-    add_entry(steps, WIRE_STEP_FILE, NULL, 0644, path);
+    add_entry(steps, WIRE_STEP_FILE, owner, mode, path);
     while (left > 0) {
         gsize size = MIN(left, WIRE_PAYLOAD_MAX);
         add_bytes(steps, WIRE_STEP_APPEND, text, size);
         text += size;
         left -= size;
     }
+}
+
+static void add_file(GPtrArray *steps, const char *path, const char *text)
+{
+    add_file_of(steps, NULL, 0644, path, text);
 }
 
 static void add_tmpfs(GPtrArray *steps, const VtJob *job, guint64 flags, const char *target,
@@ -277,7 +283,31 @@ static void add_etc(GPtrArray *steps, const VtJob *job, const VtPlan *plan, guin
     }
 }
 
-GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index, guint64 now_ns,
+/* sshd itself is a session (engine/vm.c). The image's own ssh_config goes on behind ours; where there is
+ * no ssh, nothing is bound. */
+static void add_ssh(GPtrArray *steps, const VtJob *job, const VtPlan *plan, guint index,
+                    const VtSshKeys *keys)
+{
+    const char *const client = "/etc/ssh/ssh_config";
+    g_autofree char *server_config = vt_ssh_server_config(job, plan, index);
+    g_autofree char *client_config = vt_ssh_client_config(plan);
+    g_autofree char *known_hosts = vt_ssh_known_hosts(plan, keys);
+    g_autofree char *authorized = g_strconcat(keys->owner.public_key, "\n", NULL);
+
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, VT_SSH_FOLDER);
+    add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, "/run/sshd");
+    add_file_of(steps, NULL, 0600, VT_SSH_FOLDER "/host_key", keys->host.private_key);
+    add_file_of(steps, &job->owner, 0400, VT_SSH_FOLDER "/id", keys->owner.private_key);
+    add_file(steps, VT_SSH_FOLDER "/authorized_keys", authorized);
+    add_file(steps, VT_SSH_FOLDER "/known_hosts", known_hosts);
+    add_file(steps, VT_SSH_FOLDER "/sshd_config", server_config);
+    add_file(steps, VT_SSH_FOLDER "/ssh_config", client_config);
+    add_string(steps, WIRE_STEP_COPY, client);
+    add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, VT_SSH_FOLDER "/ssh_config", client);
+}
+
+GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index,
+                             const VtSshKeys *keys, guint64 now_ns,
                              const void *random, gsize random_size)
 {
     GPtrArray *steps = g_ptr_array_new_with_free_func(step_free);
@@ -299,6 +329,8 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index, 
     }
     add_shares(steps, job, plan);
     add_etc(steps, job, plan, index);
+    if (keys && vt_ssh_is_wanted(job, plan))
+        add_ssh(steps, job, plan, index, keys);
     /* Scripts may know it by the place that the batch system gives it. */
     if (job->node_file)
         add_bind(steps, MS_RDONLY | MS_NOSUID | MS_NODEV, VT_GUEST_NODEFILE, job->node_file);

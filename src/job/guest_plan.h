@@ -10,6 +10,7 @@
 
 #include "job/job.h"
 #include "job/plan.h"
+#include "job/ssh.h"
 #include "wire/wire.h"
 
 /* Paths in the guest. */
@@ -27,11 +28,13 @@ typedef struct {
     GBytes *payload;
 } VtGuestStep;
 
-/* The steps for machine `index` of the plan, in order: an array of VtGuestStep that frees them. `now_ns`: nanoseconds since 1970,
+/* The steps for machine `index` of the plan, in order: an array of VtGuestStep that frees them. `keys` are
+ * the job's (NULL: no guest lets its owner in). `now_ns`: nanoseconds since 1970,
  * of the moment at which the plan is sent; `random`: `random_size` bytes (512 at most; 0: no such
  * step). (transfer full); cannot fail for a job that vt_job_load() took and the plan of that job.
  */
-GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index, guint64 now_ns,
+GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index,
+                             const VtSshKeys *keys, guint64 now_ns,
                              const void *random, gsize random_size);
 
 /* The payload of a step WIRE_STEP_CLOCK. (transfer full) */

@@ -282,9 +282,8 @@ static int take_slots(int root, int count, Slots *slots)
         if (err < 0)
             break;
         slots->count++;
+        /* The lock stays where it is: to close any descriptor of it would let it go. */
         err = lift(&folder->dir);
-        if (err == 0)
-            err = lift(&folder->lock);
     }
     if (err < 0)
         free_slots(slots);

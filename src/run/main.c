@@ -30,6 +30,8 @@
 #include "ctl/control.h"
 #include "ctl/door.h"
 #include "ctl/folder.h"
+#include "job/environment.h"
+#include "job/guest_plan.h"
 
 #define ENVELOPE_MAX (2 * CTL_SCRIPT_MAX)
 #define CONNECT_MS 10000 /* a daemon that is being restarted */
@@ -74,14 +76,17 @@ static bool load_script(Run *run, const char *path, GError **error)
 
 static bool take_job(Run *run, const char *text, GError **error)
 {
-    char image[16], vcpus[16], vms[16];
-    guint number;
+    char image[16], net[16], vcpus[16], vms[16];
+    guint number, net_number;
     if (!ctl_text_find(text, "image=", image, sizeof image) ||
         !ctl_text_find(text, "vcpus=", vcpus, sizeof vcpus) ||
         !ctl_text_find(text, "vms=", vms, sizeof vms) ||
-        !vt_choice_find(&vt_image_choice, image, &number))
+        !ctl_text_find(text, "net=", net, sizeof net) ||
+        !vt_choice_find(&vt_image_choice, image, &number) ||
+        !vt_choice_find(&vt_net_choice, net, &net_number))
         return vt_error_set(error, VT_ERROR_INTERNAL, "the job's engine does not say what it runs");
     run->job.image = (VtImage)number;
+    run->job.net = (VtNet)net_number;
     run->job.vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
     run->job.vms = (guint)g_ascii_strtoull(vms, NULL, 10);
     return true;
@@ -143,19 +148,16 @@ static void load_environment(Run *run)
 {
     static const char *const own[] = {"HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_"};
     static const char *const on_node[] = {"/tmp/", "/var/tmp/", "/run/", "/dev/shm/"};
-    const struct {
-        const char *name;
-        guint value;
-    } counts[] = {{"PBS_NP", run->job.vms * run->job.vcpus},
-                  {"PBS_NUM_PPN", run->job.vcpus},
-                  {"PBS_NUM_NODES", run->job.vms},
-                  {"PBS_VMS_PN", run->job.vms}};
     GStrv all = g_get_environ();
     for (gsize i = 0; i < G_N_ELEMENTS(own); i++)
         all = g_environ_unsetenv(all, own[i]);
-    for (gsize i = 0; i < G_N_ELEMENTS(counts); i++) {
-        g_autofree char *value = g_strdup_printf("%u", counts[i].value);
-        all = g_environ_setenv(all, counts[i].name, value, TRUE);
+    const char *node_file = g_environ_getenv(all, "PBS_NODEFILE");
+    g_auto(GStrv) machines =
+        vt_environment_of_machines(&run->job, node_file ? node_file : VT_GUEST_NODEFILE);
+    for (char **entry = machines; *entry; entry++) {
+        char *equals = strchr(*entry, '=');
+        *equals = '\0';
+        all = g_environ_setenv(all, *entry, equals + 1, TRUE);
     }
     /* The node's directory of the job: the guest's own is nobody else's either. */
     const char *temporary = g_environ_getenv(all, "TMPDIR");

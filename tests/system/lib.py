@@ -221,11 +221,11 @@ class Site:
         """What vmgr list says of the job of a keeper: there may be others on this machine."""
         return wait_for(lambda: next((job for job in self.jobs() if job["keeper"] == keeper), None), "the job in vmgr list")
 
-    def control(self, slot, kind, aux=0):
+    def control(self, slot, kind, aux=0, payload=b""):
         """A control request (src/ctl/control.h), not waited for: a connection, open."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(f"{self.run_root()}/{slot}/control")
-        connection.sendall(struct.pack("<IBBH", 0, kind, aux, 0))
+        connection.sendall(struct.pack("<IBBH", len(payload), kind, aux, 0) + payload)
         return connection
 
 

@@ -70,7 +70,7 @@ static void test_large_file(void)
     g_autoptr(VtJob) job = job_new(VT_IMAGE_TINY);
     add_groups(&job->owner);
     g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){0}, "vmlinux", NULL);
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, 0, NULL, 0);
+    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, NULL, 0, NULL, 0);
     g_autoptr(GByteArray) found = find_file(steps, "/etc/group");
 
     g_assert_nonnull(found);
@@ -88,7 +88,7 @@ static void test_longest_path(void)
         job->submit_dir = g_strnfill(WIRE_STRING_MAX, 'x');
         memcpy(job->submit_dir, "/tmp/", 5);
         g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){0}, "vmlinux", NULL);
-        g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, 0, NULL, 0);
+        g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, 0, NULL, 0, NULL, 0);
         g_autofree char *text = vt_guest_plan_explain(steps);
         g_assert_nonnull(strstr(text, job->submit_dir));
         g_assert_null(strstr(text, "malformed"));
@@ -99,8 +99,8 @@ static void test_same_bytes(void)
 {
     g_autoptr(VtJob) job = job_new(VT_IMAGE_HOST);
     g_autoptr(VtPlan) plan = vt_plan_new(job, (guint[]){255}, "vmlinuz", NULL);
-    g_autoptr(GPtrArray) one = vt_guest_plan_new(job, plan, 0, 7, "entropy", 7);
-    g_autoptr(GPtrArray) two = vt_guest_plan_new(job, plan, 0, 7, "entropy", 7);
+    g_autoptr(GPtrArray) one = vt_guest_plan_new(job, plan, 0, NULL, 7, "entropy", 7);
+    g_autoptr(GPtrArray) two = vt_guest_plan_new(job, plan, 0, NULL, 7, "entropy", 7);
 
     g_assert_cmpuint(one->len, ==, two->len);
     for (guint i = 0; i < one->len; i++) {
