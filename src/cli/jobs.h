@@ -21,8 +21,8 @@ typedef struct {
     char *vm;
     char *phase;
     char *ram_mib;
-    char *vcpus; /* of each machine, as the RAM */
-    char *vms;   /* virtual machines; `vm` is the first */
+    char *vcpus;      /* of each machine, as the RAM */
+    char *vms;        /* virtual machines; `vm` is the first */
     char *memory_mib; /* that its cgroup holds it to; "0": nothing does */
 } VtLiveJob;
 

@@ -246,7 +246,8 @@ static const OptionInfo table[] = {
      "run the job here, in a virtual machine, without a batch system"},
     {"-vm", "KEY=VALUE[,...]", apply_vm,
      "the virtual machine: img=host|tiny|NAME, ram=SIZE, vcpus=N, boot_timeout=SECONDS, "
-     "vms_per_node=N, net=private|none, share_locks=local|remote, arch=, distro=, fs_type=sharedfs|ramdisk, init=agent|system"},
+     "vms_per_node=N, net=private|none, share_locks=local|remote, arch=, distro=, "
+     "fs_type=sharedfs|ramdisk, init=agent|system"},
     {"-N", "NAME", apply_name, "the job's name"},
     {"-F", "ARGUMENTS", apply_arguments, "arguments for the script, quoted as in a shell"},
     {"-d", "DIR", apply_directory, "directory that the job starts in (default: this one)"},

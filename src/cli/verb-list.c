@@ -21,15 +21,15 @@ static const char *known(const char *text)
 static void print_table(const GPtrArray *jobs)
 {
     if (jobs->len > 0)
-        g_print("%-24s %-12s %-16s %-20s %-9s %4s %9s %5s  %s\n", "JOB", "USER", "NAME", "VM", "PHASE",
-                "VMS", "RAM/MiB", "VCPUS", "STARTED");
+        g_print("%-24s %-12s %-16s %-20s %-9s %4s %9s %5s  %s\n", "JOB", "USER", "NAME", "VM",
+                "PHASE", "VMS", "RAM/MiB", "VCPUS", "STARTED");
     for (guint i = 0; i < jobs->len; i++) {
         const VtLiveJob *job = g_ptr_array_index(jobs, i);
         g_autoptr(GDateTime) started = g_date_time_new_from_unix_local(job->started);
         g_autofree char *text = started ? g_date_time_format(started, "%F %T") : g_strdup("?");
         g_print("%-24s %-12s %-16s %-20s %-9s %4s %9s %5s  %s\n", job->id, known(job->user),
-                known(job->name), known(job->vm), known(job->phase), known(job->vms), known(job->ram_mib),
-                known(job->vcpus), text);
+                known(job->name), known(job->vm), known(job->phase), known(job->vms),
+                known(job->ram_mib), known(job->vcpus), text);
     }
 }
 
@@ -45,10 +45,10 @@ static void print_json(const GPtrArray *jobs)
         const VtLiveJob *job = g_ptr_array_index(jobs, i);
         json_array_append_new(
             array,
-            json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "id", job->id,
-                      "user", job->user, "name", job->name, "vm", job->vm, "phase", job->phase,
-                      "vms", number(job->vms), "ram_mib", number(job->ram_mib), "vcpus", number(job->vcpus),
-                      "memory_limit_mib", number(job->memory_mib), "started",
+            json_pack("{s:s, s:s?, s:s?, s:s?, s:s?, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "id",
+                      job->id, "user", job->user, "name", job->name, "vm", job->vm, "phase",
+                      job->phase, "vms", number(job->vms), "ram_mib", number(job->ram_mib), "vcpus",
+                      number(job->vcpus), "memory_limit_mib", number(job->memory_mib), "started",
                       (json_int_t)job->started, "slot", job->slot, "keeper", (int)job->keeper));
     }
     char *text = json_dumps(array, JSON_INDENT(2));

@@ -34,13 +34,15 @@ static void dry_run(const VtSubmission *submission)
     guint slots[VT_VMS_MAX];
     for (guint i = 0; i < VT_VMS_MAX; i++)
         slots[i] = i;
-    g_autoptr(VtPlan) plan = vt_plan_new(
-        submission->decided.job, slots, submission->decided.kernel_file, submission->decided.record);
+    g_autoptr(VtPlan) plan =
+        vt_plan_new(submission->decided.job, slots, submission->decided.kernel_file,
+                    submission->decided.record);
     char secret[] = "(a key of the job's)\n", public[] = "ssh-ed25519 ...";
     const VtSshKeys keys = {{secret, public}, {secret, public}};
     g_autoptr(GPtrArray) steps =
         vt_guest_plan_new(submission->decided.job, plan, 0, &keys, 0, NULL, 0);
-    g_auto(GStrv) argv = vt_command_new(plan, 0, plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE, VT_QEMU_PROGRAM, &fds);
+    g_auto(GStrv) argv = vt_command_new(
+        plan, 0, plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE, VT_QEMU_PROGRAM, &fds);
     g_autofree char *request = vt_submission_explain(submission);
     g_autofree char *shown_plan = vt_plan_explain(plan);
     g_autofree char *command = vt_command_explain(argv);

@@ -50,15 +50,14 @@ static CtlPhase newest_phase(const VtEngine *engine)
 
 char *vt_control_describe(const VtEngine *engine)
 {
-    return g_strdup_printf("id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
-                           "vcpus=%u\nvms=%u\nnet=%s\nmemory_mib=%u\n",
-                           engine->job->id, engine->job->name, engine->job->owner.user,
-                           vt_choice_word(&vt_image_choice, engine->job->image),
-                           engine->plan->vms[0].name,
-                           engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)),
-                           engine->plan->ram_mib, engine->plan->vcpus, engine->plan->n_vms,
-                           vt_choice_word(&vt_net_choice, engine->plan->net),
-                           engine->oom.memory_mib);
+    return g_strdup_printf(
+        "id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
+        "vcpus=%u\nvms=%u\nnet=%s\nmemory_mib=%u\n",
+        engine->job->id, engine->job->name, engine->job->owner.user,
+        vt_choice_word(&vt_image_choice, engine->job->image), engine->plan->vms[0].name,
+        engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib,
+        engine->plan->vcpus, engine->plan->n_vms, vt_choice_word(&vt_net_choice, engine->plan->net),
+        engine->oom.memory_mib);
 }
 
 /* A connection that is not taken is closed: its owner's end says so. */

@@ -89,8 +89,8 @@ struct VtEngine {
     VtPlan *plan;
     /* From birth (ctl/birth.h). */
     int run, keeper, gate, folder;
-    int control;         /* the listening socket */
-    int kernel, initrd;  /* until the cage shows them */
+    int control;        /* the listening socket */
+    int kernel, initrd; /* until the cage shows them */
     VtOom oom;
     VtNetwork network;
     VtSshKeys keys;
@@ -98,8 +98,8 @@ struct VtEngine {
 
     VtState state;
     guint64 phase_us[CTL_PHASES]; /* 0: not reached */
-    VtChannel *client; /* the run connection, before that the starter's; NULL once gone */
-    bool has_run;      /* the run connection has come */
+    VtChannel *client;   /* the run connection, before that the starter's; NULL once gone */
+    bool has_run;        /* the run connection has come */
     GPtrArray *controls; /* VtControl */
     VtOpening opening;
     VtStream streams[3];  /* index WireStream; [0] is unused */

@@ -208,7 +208,8 @@ static gboolean on_boot_timeout(gpointer data)
     for (guint i = 0; i < engine->job->vms; i++)
         if (engine->vms[i].state < VT_VM_READY)
             late = i;
-    vt_vm_fail(&engine->vms[late], CTL_REASON_BOOT_TIMEOUT, "the guest %s after %u s (boot_timeout)",
+    vt_vm_fail(&engine->vms[late], CTL_REASON_BOOT_TIMEOUT,
+               "the guest %s after %u s (boot_timeout)",
                engine->state == VT_STATE_BOOT ? "was not ready" : "did not start the script",
                engine->plan->boot_timeout_s);
     return G_SOURCE_REMOVE;

@@ -75,7 +75,8 @@ int main(int argc, char **argv)
     sigprocmask(SIG_SETMASK, &all, NULL);
     vt_engine_init(&engine);
     inherit(&engine);
-    if (!load_job(&engine, &error) || !read_slots(&engine, argv[1], &error) || !vt_stages_run(&engine, &error))
+    if (!load_job(&engine, &error) || !read_slots(&engine, argv[1], &error) ||
+        !vt_stages_run(&engine, &error))
         return fail_early(&engine, error);
     vt_client_start(&engine);
     vt_control_start(&engine);

@@ -48,9 +48,10 @@ void vt_sshd_take(VtVm *vm, const WireHeader *header, const guint8 *payload)
     guint32 value = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
-    g_autofree char *how = header->aux == WIRE_EXIT_FAILED
-                               ? g_strdup_printf("%s: %s", printable, g_strerror((int)(value & 0xffff)))
-                               : g_strdup_printf("status %u", value);
+    g_autofree char *how =
+        header->aux == WIRE_EXIT_FAILED
+            ? g_strdup_printf("%s: %s", printable, g_strerror((int)(value & 0xffff)))
+            : g_strdup_printf("status %u", value);
     g_autofree char *text =
         g_strdup_printf("%s: its ssh server does not run (%s)", vt_vm_name(vm), how);
     vt_channel_send_text(vm->engine->client, CTL_NOTE, CTL_NOTE_ALWAYS, text);

@@ -39,9 +39,9 @@ void vt_vm_fail(VtVm *vm, CtlReason reason, const char *format, ...)
     g_autofree char *server =
         vt_console_tail(vm->server_log, TAIL_LINES, TAIL_PREFIX "virtiofsd: ");
     bool any = *serial || *qemu || *server;
-    g_autofree char *message = g_strdup_printf(
-        "%s%s%s%s%s%s%s", is_one ? "" : vt_vm_name(vm), is_one ? "" : ": ", what,
-        any ? "; the end of the guest's console:\n" : "", serial, qemu, server);
+    g_autofree char *message =
+        g_strdup_printf("%s%s%s%s%s%s%s", is_one ? "" : vt_vm_name(vm), is_one ? "" : ": ", what,
+                        any ? "; the end of the guest's console:\n" : "", serial, qemu, server);
     if (any)
         message[strlen(message) - 1] = '\0';
     vt_life_fail(vm->engine, reason, message);
@@ -54,8 +54,9 @@ static void send_plan(VtVm *vm)
         vt_vm_fail(vm, CTL_REASON_HOST, "no random bytes");
         return;
     }
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(
-        vm->engine->job, vm->engine->plan, vm->index, &vm->engine->keys, (guint64)g_get_real_time() * 1000, seed, sizeof seed);
+    g_autoptr(GPtrArray) steps =
+        vt_guest_plan_new(vm->engine->job, vm->engine->plan, vm->index, &vm->engine->keys,
+                          (guint64)g_get_real_time() * 1000, seed, sizeof seed);
     for (guint i = 0; i < steps->len; i++) {
         const VtGuestStep *step = g_ptr_array_index(steps, i);
         gsize size;
@@ -72,15 +73,14 @@ static void take_hello(VtVm *vm, const guint8 *payload, gsize size)
     guint32 magic = wire_get_u32(&reader);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     if (vm->state != VT_VM_BOOT || !reader.ok || magic != WIRE_MAGIC) {
-        vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL,
-                     "the guest's agent did not introduce itself");
+        vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL, "the guest's agent did not introduce itself");
         return;
     }
     if (highest < WIRE_VERSION_MIN || lowest > WIRE_VERSION) {
         vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL,
-                     "the guest's agent speaks versions %u to %u of the protocol, this vTorque %u "
-                     "to %u: rebuild the guest",
-                     lowest, highest, WIRE_VERSION_MIN, WIRE_VERSION);
+                   "the guest's agent speaks versions %u to %u of the protocol, this vTorque %u "
+                   "to %u: rebuild the guest",
+                   lowest, highest, WIRE_VERSION_MIN, WIRE_VERSION);
         return;
     }
     WireWriter writer = wire_writer(answer, sizeof answer);
@@ -116,8 +116,8 @@ static void take_step_fail(VtVm *vm, const guint8 *payload, gsize size)
     guint32 index = wire_get_u32(&reader), errnum = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
-    vt_vm_fail(vm, CTL_REASON_GUEST_PLAN, "the guest could not be prepared: step %u, %s: %s",
-                 index, printable, g_strerror((int)(errnum & 0xffff)));
+    vt_vm_fail(vm, CTL_REASON_GUEST_PLAN, "the guest could not be prepared: step %u, %s: %s", index,
+               printable, g_strerror((int)(errnum & 0xffff)));
 }
 
 static void take_error(VtVm *vm, const guint8 *payload, gsize size)
@@ -128,7 +128,7 @@ static void take_error(VtVm *vm, const guint8 *payload, gsize size)
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
     vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL, "the guest's agent gave up: error %u: %s", code,
-                 printable);
+               printable);
 }
 
 static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpointer data)
@@ -137,9 +137,8 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
     if (vm->engine->state == VT_STATE_DONE)
         return;
     if (wire_frame_check(header, payload, WIRE_AGENT) < 0) {
-        vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL,
-                     "the guest's agent sent a bad frame (%s, %u)", wire_type_name(header->type),
-                     header->type);
+        vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent a bad frame (%s, %u)",
+                   wire_type_name(header->type), header->type);
         return;
     }
     switch (header->type) {
@@ -181,7 +180,7 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
         break;
     default: /* RESTED: nobody asked */
         vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL, "the guest's agent sent %s out of turn",
-                     wire_type_name(header->type));
+                   wire_type_name(header->type));
     }
 }
 
@@ -214,8 +213,7 @@ static void end_by_guest(VtVm *vm, const char *how)
     else if (panic)
         vt_vm_fail(vm, CTL_REASON_GUEST_PANIC, "the guest's kernel panicked: %s", panic);
     else
-        vt_vm_fail(vm, CTL_REASON_GUEST_POWEROFF, "the guest %s before the script had ended",
-                     how);
+        vt_vm_fail(vm, CTL_REASON_GUEST_POWEROFF, "the guest %s before the script had ended", how);
 }
 
 static void on_qmp_ready(gpointer data)
@@ -233,12 +231,12 @@ static void take_disk_error(VtVm *vm, const json_t *event_data)
         return;
     if (disk->scratch_dir)
         vt_vm_fail(vm, CTL_REASON_DISK,
-                     "no space is left in '%s' for what the guest writes to its disk",
-                     disk->scratch_dir);
+                   "no space is left in '%s' for what the guest writes to its disk",
+                   disk->scratch_dir);
     else
         vt_vm_fail(vm, CTL_REASON_DISK,
-                     "the guest has written more than %u MiB to its disk in memory (RAMDISK_SIZE)",
-                     disk->scratch_mib);
+                   "the guest has written more than %u MiB to its disk in memory (RAMDISK_SIZE)",
+                   disk->scratch_mib);
 }
 
 static void on_qmp_event(const char *name, json_t *event_data, gpointer data)
@@ -275,13 +273,14 @@ static void fail_for_memory(VtVm *vm)
     const VtMemory *memory = &vm->engine->plan->memory;
     if (vm->engine->oom.memory_mib > 0)
         vt_vm_fail(vm, CTL_REASON_MEMORY,
-                     "the job used more than its %u MiB of memory: %" G_GUINT64_FORMAT
-                     " MiB of RAM for the guest%s and "
-                     "%" G_GUINT64_FORMAT " MiB for QEMU, file servers and disk",
-                     vm->engine->oom.memory_mib, memory->ram, vm->engine->job->vms == 1 ? "" : "s", memory->total - memory->ram);
+                   "the job used more than its %u MiB of memory: %" G_GUINT64_FORMAT
+                   " MiB of RAM for the guest%s and "
+                   "%" G_GUINT64_FORMAT " MiB for QEMU, file servers and disk",
+                   vm->engine->oom.memory_mib, memory->ram, vm->engine->job->vms == 1 ? "" : "s",
+                   memory->total - memory->ram);
     else
         vt_vm_fail(vm, CTL_REASON_MEMORY,
-                     "the machine, or what the job was started in, ran out of memory");
+                   "the machine, or what the job was started in, ran out of memory");
 }
 
 static bool is_server(const VtVm *vm, pid_t pid)
@@ -300,7 +299,8 @@ static void take_machine_death(VtVm *vm, int status, const char *how)
         end_by_guest(vm, "was switched off");
     else
         vt_vm_fail(vm, CTL_REASON_QEMU, "QEMU died (%s)%s%s", how,
-                   vm->qmp_failure ? ", its monitor: " : "", vm->qmp_failure ? vm->qmp_failure : "");
+                   vm->qmp_failure ? ", its monitor: " : "",
+                   vm->qmp_failure ? vm->qmp_failure : "");
 }
 
 static void take_server_death(VtVm *vm, int status, const char *how)
@@ -366,8 +366,7 @@ static gboolean on_console(gint fd, GIOCondition condition, gpointer data)
 
 static void watch_consoles(VtVm *vm)
 {
-    const int fds[] = {vm->machine.serial, vm->machine.log, vm->servers[0].log,
-                       vm->servers[1].log};
+    const int fds[] = {vm->machine.serial, vm->machine.log, vm->servers[0].log, vm->servers[1].log};
     for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
         if (fds[i] < 0)
             continue;

@@ -221,8 +221,7 @@ void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8
     if (!channel || channel->fd < 0)
         return;
     guint8 bytes[WIRE_HEADER_SIZE];
-    WireHeader header = {
-        .length = (guint32)size, .type = type, .aux = aux, .session = session};
+    WireHeader header = {.length = (guint32)size, .type = type, .aux = aux, .session = session};
     wire_header_format(&header, bytes);
     enter(channel);
     if (vt_channel_queued(channel) + sizeof bytes + size > VT_CHANNEL_QUEUE_MAX) {

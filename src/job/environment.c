@@ -168,8 +168,8 @@ static void add_mpi(GStrvBuilder *out, const char *node_file)
         g_autofree char *entry = g_strconcat(by_file[i], "=", node_file, NULL);
         g_strv_builder_add(out, entry);
     }
-    g_strv_builder_add_many(out, "OMPI_MCA_plm=rsh", "OMPI_MCA_ras=^tm,slurm",
-                            "HYDRA_LAUNCHER=ssh", "HYDRA_RMK=user", NULL);
+    g_strv_builder_add_many(out, "OMPI_MCA_plm=rsh", "OMPI_MCA_ras=^tm,slurm", "HYDRA_LAUNCHER=ssh",
+                            "HYDRA_RMK=user", NULL);
 }
 
 GStrv vt_environment_of_machines(const VtJob *job, const char *node_file)

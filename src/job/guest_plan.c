@@ -307,8 +307,8 @@ static void add_ssh(GPtrArray *steps, const VtJob *job, const VtPlan *plan, guin
 }
 
 GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index,
-                             const VtSshKeys *keys, guint64 now_ns,
-                             const void *random, gsize random_size)
+                             const VtSshKeys *keys, guint64 now_ns, const void *random,
+                             gsize random_size)
 {
     GPtrArray *steps = g_ptr_array_new_with_free_func(step_free);
 

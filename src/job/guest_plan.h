@@ -34,8 +34,8 @@ typedef struct {
  * step). (transfer full); cannot fail for a job that vt_job_load() took and the plan of that job.
  */
 GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index,
-                             const VtSshKeys *keys, guint64 now_ns,
-                             const void *random, gsize random_size);
+                             const VtSshKeys *keys, guint64 now_ns, const void *random,
+                             gsize random_size);
 
 /* The payload of a step WIRE_STEP_CLOCK. (transfer full) */
 GBytes *vt_guest_clock(guint64 now_ns);

@@ -22,8 +22,8 @@
 /* Limits of what may be asked for, whatever the machine has. */
 #define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
 #define VT_RAM_MIB_MAX (16u * 1024 * 1024) /* 16 TiB */
-#define VT_VMS_MAX 64u /* of one job on one node, whatever it has slots for (ctl/birth.h) */
-#define VT_VCPUS_MAX 255u                  /* QEMU's q35 without an interrupt-remapping IOMMU */
+#define VT_VMS_MAX 64u    /* of one job on one node, whatever it has slots for (ctl/birth.h) */
+#define VT_VCPUS_MAX 255u /* QEMU's q35 without an interrupt-remapping IOMMU */
 
 typedef struct {
     char *user;  /* name; "u<uid>" if it has none */
@@ -52,10 +52,10 @@ typedef struct {
     VtAccel accel;     /* TCG or KVM: what the probe has found */
     VtLocks locks;
     VtFileServer file_server;
-    guint vms;         /* virtual machines on this node */
-    VtNet net;         /* what they reach */
-    guint ram_mib;     /* of each */
-    guint vcpus;       /* of each */
+    guint vms;     /* virtual machines on this node */
+    VtNet net;     /* what they reach */
+    guint ram_mib; /* of each */
+    guint vcpus;   /* of each */
     guint boot_timeout_s;
     guint walltime_s;   /* 0: none */
     guint cput_s;       /* processor time of the script, as the node counts it; 0: no limit */

@@ -74,6 +74,5 @@ guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib)
 
 guint vt_memory_tasks(const VtMemoryShape *shape)
 {
-    return TASKS_ENGINE +
-           (TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers) * shape->vms;
+    return TASKS_ENGINE + (TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers) * shape->vms;
 }

@@ -239,8 +239,8 @@ static void explain_memory(GString *out, const VtPlan *plan)
 {
     const VtMemory *memory = &plan->memory;
 
-    g_string_append_printf(out, "memory: %" G_GUINT64_FORMAT " MiB: RAM %" G_GUINT64_FORMAT ", ", memory->total,
-                           memory->ram);
+    g_string_append_printf(out, "memory: %" G_GUINT64_FORMAT " MiB: RAM %" G_GUINT64_FORMAT ", ",
+                           memory->total, memory->ram);
     if (memory->scratch > 0)
         g_string_append_printf(out, "disk %" G_GUINT64_FORMAT ", ", memory->scratch);
     g_string_append_printf(out, "QEMU %u, ", memory->qemu);
@@ -269,9 +269,8 @@ char *vt_plan_explain(const VtPlan *plan)
 
     for (guint i = 0; i < plan->n_vms; i++)
         explain_vm(out, plan, &plan->vms[i]);
-    g_string_append_printf(out, "net: %s\ncage: %u:%u\n",
-                           vt_choice_word(&vt_net_choice, plan->net), plan->cage_uid,
-                           plan->cage_gid);
+    g_string_append_printf(out, "net: %s\ncage: %u:%u\n", vt_choice_word(&vt_net_choice, plan->net),
+                           plan->cage_uid, plan->cage_gid);
     g_string_append_printf(out, "ram: %u MiB\nvcpus: %u\nboot timeout: %u s\n", plan->ram_mib,
                            plan->vcpus, plan->boot_timeout_s);
     explain_memory(out, plan);

@@ -71,8 +71,8 @@ typedef struct {
     VtDisk *disk;   /* NULL: none */
     uid_t cage_uid; /* engine and QEMU, where the starter is root */
     gid_t cage_gid;
-    guint ram_mib; /* of each */
-    guint vcpus;   /* of each */
+    guint ram_mib;   /* of each */
+    guint vcpus;     /* of each */
     VtMemory memory; /* what the job takes in all */
     guint tasks;     /* the most processes and threads that it has */
     guint boot_timeout_s;

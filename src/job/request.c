@@ -65,13 +65,13 @@ static const KeyInfo keys[VT_REQUEST_KEYS] = {
     [VT_REQUEST_SHARE_LOCKS] = {"share_locks", NULL, 0, G_MAXUINT, NULL, &vt_locks_choice,
                                 VT_SETTING_SHARE_LOCKS},
     [VT_REQUEST_VMS_PER_NODE] = {"vms_per_node", vt_number_parse, 1, VT_VMS_MAX,
-                                 "must be a number from 1 to 64", NULL,
-                                 VT_SETTING_VMS_PER_NODE},
+                                 "must be a number from 1 to 64", NULL, VT_SETTING_VMS_PER_NODE},
     [VT_REQUEST_NET] = {"net", NULL, 0, G_MAXUINT, NULL, &vt_net_choice, VT_SETTING_NET_DEFAULT},
 };
 
 #define KEY_NAMES                                                                                  \
-    "img, ram, vcpus, boot_timeout, distro, arch, fs_type, init, share_locks, vms_per_node and net"
+    "img, ram, vcpus, boot_timeout, distro, arch, fs_type, init, share_locks, vms_per_node and "   \
+    "net"
 
 static const char *const later_keys[] = {
     "metadata", "disk", "vcpu_pinning",   "vm_prologue",    "vm_epilogue",  "vrdma",
@@ -343,8 +343,7 @@ static bool cut_ram(const Wanted *wanted, const VtMemoryShape *shape,
                                 "%" G_GUINT64_FORMAT "M",
                                 wanted->origin, shape->ram_mib, *ram_mib,
                                 vt_memory_of(&least).total - vt_memory_of(&least).ram,
-                                rest_name(shape),
-                                allocation->memory_mib));
+                                rest_name(shape), allocation->memory_mib));
     return true;
 }
 
@@ -365,8 +364,8 @@ static bool fit_ram(const Wanted *wanted, const VtMemoryShape *shape,
                             "%s: -vm ram '%uM': with %" G_GUINT64_FORMAT
                             "M for %s the job takes %" G_GUINT64_FORMAT
                             "M, and %s %" G_GUINT64_FORMAT "M",
-                            wanted->origin, *ram_mib, total - vt_memory_of(shape).ram, rest_name(shape), total,
-                            limit_name(allocation), limit);
+                            wanted->origin, *ram_mib, total - vt_memory_of(shape).ram,
+                            rest_name(shape), total, limit_name(allocation), limit);
     note(notes, g_strdup_printf("%s: ram '%uM' leaves this machine less than HOST_OS_RAM_MB",
                                 wanted->origin, *ram_mib));
     return true;

@@ -20,10 +20,10 @@
 #include "net/nic.h"
 
 typedef struct {
-    guint n;           /* guests */
-    VtNic *nics;       /* QEMU's ends, one for each of them */
-    int *ports;        /* the switch's ends; NULL where the kernel switches */
-    pid_t switch_pid;  /* -1: none */
+    guint n;          /* guests */
+    VtNic *nics;      /* QEMU's ends, one for each of them */
+    int *ports;       /* the switch's ends; NULL where the kernel switches */
+    pid_t switch_pid; /* -1: none */
 } VtNetwork;
 
 #define VT_NETWORK_NONE ((VtNetwork){.switch_pid = -1})

@@ -142,7 +142,8 @@ static void add_nic(GStrvBuilder *argv, const VtPlanVm *vm, VtNicKind nic, int f
          is_tap ? VT_NIC_TAP_MTU : VT_NIC_SOCKET_MTU);
 }
 
-GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu, const VtMachineFds *fds)
+GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu,
+                     const VtMachineFds *fds)
 {
     g_autoptr(GStrvBuilder) argv = g_strv_builder_new();
 

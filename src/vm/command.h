@@ -27,7 +27,8 @@ typedef struct {
 
 /* argv of QEMU for machine `index` of the plan, whose end of the private network is a `nic`; argv[0] being the program's path `qemu`. The guest starts at once; its end, of
  * whatever kind, is a SHUTDOWN event on the monitor and QEMU's own exit. (transfer full) */
-GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu, const VtMachineFds *fds);
+GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu,
+                     const VtMachineFds *fds);
 
 /* The command line as text that a shell would take: an option and its value a line. (transfer full)
  */

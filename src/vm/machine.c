@@ -62,11 +62,12 @@ static void fail_child(int log, const char *act, const char *program)
 /* The child. Never returns. */
 static void run_qemu(const Lines *lines, char *const argv[])
 {
-    const int moved[] = {lines->qmp[1],     lines->serial[1],    lines->agent[1],
-                         lines->log[1],     lines->parts.files,  lines->parts.root,
+    const int moved[] = {lines->qmp[1],     lines->serial[1],     lines->agent[1],
+                         lines->log[1],     lines->parts.files,   lines->parts.root,
                          lines->parts.disk, lines->parts.scratch, lines->parts.nic.fd};
-    const int targets[] = {qemu_fds.qmp,   qemu_fds.serial, qemu_fds.agent, STDERR_FILENO,
-                           qemu_fds.files, qemu_fds.root,   qemu_fds.disk,  qemu_fds.scratch, qemu_fds.net};
+    const int targets[] = {qemu_fds.qmp,  qemu_fds.serial,  qemu_fds.agent,
+                           STDERR_FILENO, qemu_fds.files,   qemu_fds.root,
+                           qemu_fds.disk, qemu_fds.scratch, qemu_fds.net};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;
@@ -99,7 +100,8 @@ bool vt_machine_start(const VtPlan *plan, guint index, VtMachineParts *parts, Vt
     *parts = VT_MACHINE_PARTS_NONE;
     if (!open_lines(&lines, error))
         return false;
-    g_auto(GStrv) argv = vt_command_new(plan, index, lines.parts.nic.kind, VT_QEMU_PROGRAM, &qemu_fds);
+    g_auto(GStrv) argv =
+        vt_command_new(plan, index, lines.parts.nic.kind, VT_QEMU_PROGRAM, &qemu_fds);
     pid_t pid = fork();
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork QEMU");

@@ -10,7 +10,8 @@
 /* The numbers of QEMU's ends, in its process. */
 #define VT_MACHINE_FDS                                                                             \
     {                                                                                              \
-        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7, .disk = 8, .scratch = 9, .net = 10          \
+        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7, .disk = 8, .scratch = 9,         \
+        .net = 10                                                                                  \
     }
 
 /* Our ends of what QEMU was started with. */

@@ -5,9 +5,17 @@
 
 static char *make(const VtJob *job, const VtPlan *plan)
 {
-    const VtMachineFds fds = {
-        .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7, .disk = 8, .scratch = 9, .net = 10};
-    g_auto(GStrv) argv = vt_command_new(plan, plan->n_vms - 1, plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE, "/usr/bin/qemu-system-x86_64", &fds);
+    const VtMachineFds fds = {.qmp = 3,
+                              .serial = 4,
+                              .agent = 5,
+                              .files = 6,
+                              .root = 7,
+                              .disk = 8,
+                              .scratch = 9,
+                              .net = 10};
+    g_auto(GStrv) argv = vt_command_new(plan, plan->n_vms - 1,
+                                        plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE,
+                                        "/usr/bin/qemu-system-x86_64", &fds);
 
     return vt_command_explain(argv);
 }

@@ -11,7 +11,8 @@ static char *make(const VtJob *job, const VtPlan *plan)
     const guint8 seed[2 * VT_SSH_SEED_SIZE] = "seed";
     VtSshKeys keys;
     vt_ssh_keys_make(&keys, seed);
-    g_autoptr(GPtrArray) steps = vt_guest_plan_new(job, plan, plan->n_vms - 1, &keys, NOW_NS, random, sizeof random);
+    g_autoptr(GPtrArray) steps =
+        vt_guest_plan_new(job, plan, plan->n_vms - 1, &keys, NOW_NS, random, sizeof random);
 
     vt_ssh_keys_clear(&keys);
     return vt_guest_plan_explain(steps);

@@ -24,18 +24,21 @@ static void test_route(void)
         guint port;
         int to;
     } rows[] = {
-        {ALL A "\x08\0", 14, 0, -1}, {A B "\x08\0", 14, 1, 0}, {B A "\x08\0", 14, 0, 1},
-        {A B "\x08\0", 13, 1, 1},                                 /* too short */
-        {B ALL "\x08\0", 14, 2, 1},                               /* no sender is a group */
-        {ALL A "\x08\0", 14, 2, -1}, {A B "\x08\0", 14, 1, 2},    /* A has moved */
-        {"\2\0\0\0\0\7" A "\x08\0", 14, 2, -1},                   /* never heard of */
+        {ALL A "\x08\0", 14, 0, -1},
+        {A B "\x08\0", 14, 1, 0},
+        {B A "\x08\0", 14, 0, 1},
+        {A B "\x08\0", 13, 1, 1},   /* too short */
+        {B ALL "\x08\0", 14, 2, 1}, /* no sender is a group */
+        {ALL A "\x08\0", 14, 2, -1},
+        {A B "\x08\0", 14, 1, 2},               /* A has moved */
+        {"\2\0\0\0\0\7" A "\x08\0", 14, 2, -1}, /* never heard of */
     };
     VtSwitchTable table = {0};
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_test_message("frame %zu", i);
-        g_assert_cmpint(vt_switch_route(&table, (const guint8 *)rows[i].frame, rows[i].size,
-                                        rows[i].port),
-                        ==, rows[i].to);
+        g_assert_cmpint(
+            vt_switch_route(&table, (const guint8 *)rows[i].frame, rows[i].size, rows[i].port), ==,
+            rows[i].to);
     }
 }
 
