@@ -202,23 +202,24 @@ static int make_directory(const LeafPlace *place)
 }
 
 /* The leaf's path, or that of the cgroup in which the job only lives. False if it is too long. */
-static bool name_place(LeafPlace *place, const char *parent, int slot, const LeafWish *wish)
+static bool name_place(LeafPlace *place, const char *parent, const char *own, const LeafWish *wish)
 {
-    char name[64] = "";
+    const char *name = "";
     if (place->is_made && wish->cgroup)
-        snprintf(name, sizeof name, "/" LEAF_BELOW);
+        name = LEAF_BELOW;
     else if (place->is_made)
-        snprintf(name, sizeof name, "/vtorque-%u-%d", geteuid(), slot);
-    return snprintf(place->path, LEAF_PATH_MAX, "%s%s", parent, name) < LEAF_PATH_MAX;
+        name = own;
+    return snprintf(place->path, LEAF_PATH_MAX, "%s%s%s", parent, *name ? "/" : "", name) <
+           LEAF_PATH_MAX;
 }
 
-static int make_place(Leaf *leaf, const Hierarchy *hierarchy, const char *parent, int slot,
+static int make_place(Leaf *leaf, const Hierarchy *hierarchy, const char *parent, const char *name,
                       const LeafWish *wish)
 {
     LeafPlace *place = &leaf->places[leaf->count];
     bool is_v2 = !*hierarchy->controller;
     *place = (LeafPlace){.controller = hierarchy->controller, .is_made = hierarchy->is_led};
-    if (!name_place(place, parent, slot, wish))
+    if (!name_place(place, parent, name, wish))
         return -ENAMETOOLONG;
     if (!hierarchy->is_led) {
         leaf->count += access(place->path, F_OK) == 0;
@@ -252,7 +253,7 @@ static bool is_known(const Leaf *leaf, const char *controller)
 
 /* The job's place in one hierarchy, if it has one there. Returns 0, or -errno that counts below a
  * named cgroup alone. */
-static int make_one(Leaf *leaf, const Hierarchy *hierarchy, int slot, const LeafWish *wish)
+static int make_one(Leaf *leaf, const Hierarchy *hierarchy, const char *name, const LeafWish *wish)
 {
     char parent[LEAF_PATH_MAX];
     /* The same hierarchy may be mounted twice. */
@@ -260,7 +261,7 @@ static int make_one(Leaf *leaf, const Hierarchy *hierarchy, int slot, const Leaf
         is_known(leaf, hierarchy->controller) || !find_parent(hierarchy, wish, parent))
         return 0;
     int before = leaf->count;
-    int err = make_place(leaf, hierarchy, parent, slot, wish);
+    int err = make_place(leaf, hierarchy, parent, name, wish);
     bool is_v2 = !*hierarchy->controller;
     if (is_v2 || strcmp(hierarchy->controller, "memory") == 0)
         find_events(leaf, leaf->count > before ? leaf->places[before].path : parent,
@@ -283,18 +284,24 @@ static int count_made(const Leaf *leaf)
     return made;
 }
 
-int leaf_make(int slot, const LeafWish *wish, Leaf *leaf)
+int leaf_make(int root, int slot, const LeafWish *wish, Leaf *leaf)
 {
+    struct stat st;
+    char name[80];
     *leaf = LEAF_NONE;
     leaf->must_enter = wish->cgroup != NULL;
     if (wish->cgroup && !is_path(wish->cgroup))
         return -EINVAL;
+    if (fstat(root, &st) < 0)
+        return -errno;
+    snprintf(name, sizeof name, "vtorque-%u-%d-%llx.%llx", geteuid(), slot,
+             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
     FILE *file = fopen("/proc/self/mountinfo", "re");
     char line[4096];
     int err = 0;
     while (file && fgets(line, sizeof line, file)) {
         Hierarchy hierarchy;
-        int one = read_hierarchy(line, &hierarchy) ? make_one(leaf, &hierarchy, slot, wish) : 0;
+        int one = read_hierarchy(line, &hierarchy) ? make_one(leaf, &hierarchy, name, wish) : 0;
         err = err < 0 ? err : one;
     }
     if (file)

@@ -7,6 +7,9 @@
  * lies below the cgroup of whoever starts the job, or below the one that the starter names (that of
  * a batch system's job). Below the starter's own, where a leaf may not be made there is none, and
  * the job runs without; below a named one the job does not run then.
+ *
+ * One user may have several roots of run folders, each with a slot 0 (XDG_RUNTIME_DIR, a root's mount
+ * namespaces), and all their leaves below one cgroup: a leaf's name also says which root it is of.
  */
 #pragma once
 
@@ -45,11 +48,12 @@ typedef struct {
 
 #define LEAF_NONE ((Leaf){.v2 = -1, .v2_index = -1, .memory = -1, .tasks = -1})
 
-/* Makes the leaves, named vtorque-<uid>-<slot> or, below a named cgroup, LEAF_BELOW, and sets what
- * limits can be set. Below a named cgroup, hierarchies with other controllers (cpuset, cpu, devices,
+/* Makes the leaves, named vtorque-<uid>-<slot>-<device>.<inode> (the last two, hexadecimal, are those
+ * of `root`, the folder of run folders) or, below a named cgroup, LEAF_BELOW, and sets what limits can
+ * be set. Below a named cgroup, hierarchies with other controllers (cpuset, cpu, devices,
  * freezer ...) get no leaf: the job lives in the cgroup itself. Returns 0, or -errno where a named
  * cgroup is not there or cannot be used; what was made by then is removed by leaf_remove(). */
-int leaf_make(int slot, const LeafWish *wish, Leaf *leaf);
+int leaf_make(int root, int slot, const LeafWish *wish, Leaf *leaf);
 
 /* Moves the calling thread, the only one of its process, into every place that takes it; `is_in_v2`:
  * it was cloned into that of version 2. Returns -errno, or a set of bits: the places (1 << index)

@@ -238,7 +238,7 @@ static int run_engine(const Slots *slots, const LeafWish *wish, Leaf *leaf, int 
 static int run_job(const Slots *slots, const Order *order, Leaf *leaf, int gate)
 {
     const CtlFolder *folder = &slots->folders[0];
-    int err = leaf_make(folder->slot, &order->wish, leaf);
+    int err = leaf_make(folder->root, folder->slot, &order->wish, leaf);
     if (err < 0)
         return fail(err, "cannot make the job's leaf below the cgroup", order->wish.cgroup);
     err = describe(folder, order, leaf);

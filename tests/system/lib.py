@@ -489,6 +489,15 @@ def folders(pattern):
     return found
 
 
+def leaves(run_root, uid="*"):
+    """Those of the jobs whose run folders are there (src/keeper/leaf.h)."""
+    try:
+        place = os.stat(run_root)
+    except FileNotFoundError:
+        return set()
+    return folders(f"/sys/fs/cgroup/**/vtorque-{uid}-*-{place.st_dev:x}.{place.st_ino:x}")
+
+
 def litter(uid):
     """The user's files where programs leave some, named as ours and QEMU's name theirs; the tests' own begin with vtt."""
     found = set()
@@ -513,7 +522,7 @@ class Inventory:
 
     def take(self):
         uid = self.site.user.uid
-        return {"mount": mounts(), "socket": named_sockets(), "leaf": folders(f"/sys/fs/cgroup/**/vtorque-{uid}-*"),
+        return {"mount": mounts(), "socket": named_sockets(), "leaf": leaves(self.site.run_root(), uid),
                 "device": set(os.listdir("/sys/class/net")), "file": litter(uid), "run folder": folders(f"{self.site.run_root()}/*")}
 
     def check(self):
