@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 import lib
-from lib import (BUILD, DEADLINE, GUEST, MIB, SOURCE, Gate, Inventory, Running, Served, Site, Stub, TemporaryUser, attempt, equal, find_job,
+from lib import (BUILD, DEADLINE, GUEST, MIB, SOURCE, TOKEN, Gate, Inventory, Running, Served, Site, Stub, TemporaryUser, attempt, equal, find_job,
                  is_same, read_status, run_tests, strike, wait_for)
 
 SITE = None
@@ -80,7 +80,7 @@ def is_usable(controller):
     """True if a cgroup can be made here."""
     if controller not in MOUNTS:
         return False
-    path = f"{own_folder(controller)}/vtt-{os.getpid()}"
+    path = f"{own_folder(controller)}/vtt-{TOKEN}"
     try:
         os.mkdir(path)
     except OSError:
@@ -97,7 +97,7 @@ class Group:
 
     def __init__(self, *controllers, name=None):
         self.controllers = controllers
-        self.name = name or f"vtt-{os.getpid()}"
+        self.name = name or f"vtt-{TOKEN}"
         self.beside = None
 
     def folder(self, controller):
@@ -457,7 +457,7 @@ class Launch:
 def named_leaf():
     """v1: below a named cgroup the leaf is made in every hierarchy that knows it, with limits, and charged"""
     controllers = [controller for controller in V1 if controller in MOUNTS]
-    with Group(*controllers, name=f"vtt-named-{os.getpid()}") as group:
+    with Group(*controllers, name=f"vtt-named-{TOKEN}") as group:
         groups = {controller: group for controller in controllers if own_path(controller) == own_path("memory")}
         with Launch(f"{own_path('memory')}/{group.name}") as launch:
             launch.wait("ready")
@@ -473,7 +473,7 @@ def named_leaf():
 
 def named_served():
     """v1: another user's job below a named cgroup: its engine, QEMU and file server are in the leaf, which is gone before the keeper"""
-    name = f"vtt-served-{os.getpid()}"
+    name = f"vtt-served-{TOKEN}"
     with TemporaryUser() as owner, Group("memory", name=name) as group:
         with Served(SITE, owner, STAY, "--cgroup", f"{own_path('memory')}/{name}") as job:
             job.wait_text(b"up")
@@ -495,7 +495,7 @@ def named_served():
 def named_cpuset():
     """v1: a named cgroup's cpuset holds the job, which lives in it without a leaf"""
     core = min(os.sched_getaffinity(0))
-    name = f"vtt-cpuset-{os.getpid()}"
+    name = f"vtt-cpuset-{TOKEN}"
     with Group("cpuset", name=name) as group, Group("memory", name=name):
         write(core, group.folder("cpuset"), "cpuset.cpus")
         path = f"{own_path('memory')}/{name}"
@@ -630,7 +630,7 @@ def inside_foreign():
 
 def inside_named():
     """v2 in a guest: below a named cgroup that hands its controllers on the leaf has limits"""
-    name = f"vtt-handing-{os.getpid()}"
+    name = f"vtt-handing-{TOKEN}"
     folder = f"{MOUNTS['']}/{name}"
     write("+memory +pids", MOUNTS[""], "cgroup.subtree_control")
     os.mkdir(folder)

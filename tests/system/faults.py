@@ -737,35 +737,6 @@ def storm_ends_keeper():
         this.judge(job.finish(), 125, "internal", "the job's engine was killed", out=b"up\n")
 
 
-# Many
-
-
-def free_mib():
-    with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) // 1024 for line in file if line.startswith("MemAvailable"))
-
-
-def fifty_at_once():
-    """50 jobs started at once (as many as memory is there for): all run at the same time, each with a slot of its own"""
-    count = max(2, min(50, free_mib() // 2 // 200))
-    script = "uname -n\nread line\nexit 3\n"
-    with Row() as this, contextlib.ExitStack() as stack:
-        path = f"{this.site.work}/script.sh"
-        with open(path, "w") as file:
-            file.write(script)
-        jobs = [this.site.start(*WORDS, "-vm", "ram=96M", path, stdin=subprocess.PIPE) for _ in range(count)]
-        for job in jobs:
-            stack.callback(job.kill)
-        names = [job.stdout.readline().decode().strip() for job in jobs]
-        failed = [job.stderr.read() for job, name in zip(jobs, names) if not name]
-        equal((len(set(names)), failed), (count, []), f"of {names} different and failed")
-        for job in jobs:
-            job.stdin.close()
-        results = [(job.wait(10 * DEADLINE), job.stderr.read()) for job in jobs]
-        equal(set(results), {(3, b"")})
-        this.check_left()
-
-
 # System calls that fail
 
 
@@ -884,4 +855,4 @@ TABLE = (*LONG, *rows_of("guest: ", BOOTS, boot), kernel_vanishes, panics_late, 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--mounts"]:
         enter_mounts(sys.argv[2:])
-    run_tests(TABLE, alone=() if SANITIZED else (fifty_at_once,))
+    run_tests(TABLE)

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -27,9 +28,10 @@ GUEST = os.environ.get("VTORQUE_GUEST") or os.path.join(
 IMAGES = os.environ.get("VTORQUE_IMAGES") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "images")
 PROGRAMS = ("bin/vsub", "bin/vmgr", "bin/vtorque-keeper", "bin/vtorque-engine", "tests/system/serve")
-DEADLINE = 60  # seconds that anything may take here; none of them is a measurement
+DEADLINE = 180  # seconds that anything may take here; none of them is a measurement
 TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
 MIB = 1 << 20
+TOKEN = secrets.token_hex(4)  # of this program: a process id may be another program's, too (apart)
 PHASES = ("locked", "born", "prepared", "caged", "starting", "booted", "ready", "running", "ending")
 
 
@@ -121,7 +123,7 @@ class TemporaryUser(User):
     numbers = itertools.count()
 
     def __init__(self):
-        self.name = f"vtt{os.getpid()}-{next(self.numbers)}"
+        self.name = f"vtt{TOKEN}-{next(self.numbers)}"
         self.folder = tempfile.mkdtemp(prefix="vtt-home-")
         os.chmod(self.folder, 0o755)
         subprocess.run(["useradd", "--create-home", "--home-dir", f"{self.folder}/home", "--shell", "/bin/bash", self.name],
@@ -523,7 +525,7 @@ class Inventory:
     def take(self):
         uid = self.site.user.uid
         return {"mount": mounts(), "socket": named_sockets(), "leaf": leaves(self.site.run_root(), uid),
-                "device": set(os.listdir("/sys/class/net")), "file": litter(uid), "run folder": folders(f"{self.site.run_root()}/*")}
+                "device": set(socket.if_nameindex()), "file": litter(uid), "run folder": folders(f"{self.site.run_root()}/*")}
 
     def check(self):
         """Waits until what is new is gone; what others make meanwhile, and remove, does not count, however long they run."""

@@ -262,7 +262,7 @@ TESTS = (mounts_below, numbers, archived, sizes, full, between_mounts, kernels_o
 
 def main():
     global USER, HOME, GUEST, HOST, AUTOFS, GROUP
-    group = f"vttg{os.getpid()}"
+    group = f"vttg{TOKEN}"
     subprocess.run(["groupadd", group], check=True)
     GROUP = grp.getgrnam(group).gr_gid
     try:

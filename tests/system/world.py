@@ -332,7 +332,7 @@ row(LOW, "function", "a function that bash exported with -V", "greet", lambda gu
 
 
 row(PLAIN, "tty", "tty: no stream is a terminal", "tty; for fd in 0 1 2; do test -t $fd; echo $?; done")
-row(PLAIN, "terminal", "/dev/tty: there is no controlling terminal", "(: < /dev/tty) 2>&1 | sed 's/.*: //'; ps -o tty=,tpgid= -p $$")
+row(PLAIN, "terminal", "/dev/tty: there is no controlling terminal", "(: < /dev/tty) 2>&1 | sed 's/.*: //'; ps -o tty=,tpgid= -p $$ | tr -s ' '")
 row(PLAIN, "descriptors", "descriptors: 0, 1, 2 and no other", "ls /proc/self/fd; ls /proc/$$/fd | grep -v 255")
 row(PLAIN, "kinds", "descriptors: 0, 1 and 2 are pipes of 64 KiB that their owner can open by name",
     "for fd in 0 1 2; do readlink /proc/$$/fd/$fd | sed 's/[0-9]*//g'; done; python3 -c 'import fcntl; print([fcntl.fcntl(n, 1032) for n in (0, 1)])'; "

@@ -5,6 +5,7 @@ Runs as root; what users do is done by `run`. A real Torque must be running, wit
 home is VT_TORQUE_HOME, /var/spool/torque if that is not set. Its mom_priv/config and its hooks are put back at the end.
 """
 
+import fcntl
 import glob
 import os
 import shutil
@@ -33,6 +34,10 @@ class Node:
 
     def prefix(self):
         return []
+
+    def root(self):
+        """Before a path of the node's."""
+        return ""
 
     def mom(self):
         """The pid of its pbs_mom, or 0."""
@@ -68,6 +73,9 @@ class Namespace(Node):
     def prefix(self):
         return ["nsenter", "-t", str(self.holder.pid), "-n", "-u", "-m"]
 
+    def root(self):
+        return f"/proc/{self.holder.pid}/root"
+
     def stop(self):
         self.holder.communicate()
 
@@ -87,6 +95,7 @@ class Bed:
         self.folder = tempfile.mkdtemp(prefix="work-", dir=user.home)
         os.chown(self.folder, user.uid, user.gid)
         self.numbers = iter(range(1, 1 << 30))
+        self.has_cgroups, self.lock = cgroups, -1
         if cgroups:
             open(f"{self.base}/cgroups", "x").close()
 
@@ -105,6 +114,9 @@ class Bed:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self):
+        if self.has_cgroups:  # a machine has one `torque` in each hierarchy: beds of other programs wait here
+            self.lock = os.open("/sys/fs/cgroup", os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
         for name in ("bin", "sbin", "lib", "server/jobs"):
             os.makedirs(f"{self.base}/{name}")
         for path in glob.glob(f"{HERE}/*.py"):
@@ -158,6 +170,8 @@ class Bed:
             sys.path.insert(0, HERE)
             import cgroups
             cgroups.Cgroups().remove_tops()
+        if self.lock >= 0:
+            os.close(self.lock)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def start_mom(self, node=None):
@@ -258,6 +272,7 @@ class RealBed(Bed):
 
     def __init__(self, user, **_):
         super().__init__(user)
+        self.has_cgroups = True  # perhaps
         os.rmdir(self.base)
         self.prefix, self.home = PREFIX, os.environ.get("VT_TORQUE_HOME", "/var/spool/torque")
         self.nodes = [Node(socket.gethostname(), self.home)]

@@ -4,7 +4,6 @@
 import contextlib
 import glob
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -97,38 +96,24 @@ class Vtorque:
     # What is left
 
     def take(self):
-        """All that jobs could leave here: (kind, name). What other tests run at the same time is not this bed's."""
-        table = {process.pid: process for process in lib.processes()}
-        others = {pid for pid in table if self.is_others(pid, table)}
+        """All that jobs could leave here: (kind, name)."""
         found = set()
-        for pid, process in table.items():
-            is_users = lib.read_status(pid).get("Uid", "0").split()[0] == str(self.bed.user.uid) != "0"
-            if pid not in others and (is_users or process.name.startswith(("vtorque-", "qemu-system", "virtiofsd"))):
-                found.add(("process", f"{pid} {process.name}"))
+        for process in lib.processes():
+            is_users = lib.read_status(process.pid).get("Uid", "0").split()[0] == str(self.bed.user.uid) != "0"
+            if is_users or process.name.startswith(("vtorque-", "qemu-system", "virtiofsd")):
+                found.add(("process", f"{process.pid} {process.name}"))
         homes = {node.home for node in self.bed.nodes} | {self.bed.home}
         for pattern in (f"{home}/{name}" for home in homes for name in ("spool/*", "undelivered/*", "aux/*", "mom_priv/jobs/*")):
             found |= {("file", name) for name in glob.glob(pattern)}
         found |= {("script", name) for name in glob.glob(f"{self.bed.user.home}/.vtorque/scripts/*")}
-        folders = {name: read(f"{name}/leaf").split() for name in glob.glob(f"{RUNTIME}/jobs/[0-9]*")
-                   if int(dict(re.findall(r"(\w+)=(.*)", read(f"{name}/job"))).get("keeper", 0)) not in others}
-        found |= {("run folder", name) for name in folders}
-        groups = (name for pattern in ("torque/*/", "Rvt/", "vtorque-*/") for name in glob.glob(f"/sys/fs/cgroup/**/{pattern}", recursive=True))
-        found |= {("cgroup", name) for name in groups if not others & set(map(int, read(f"{name}/cgroup.procs").split()))}
+        for place in (f"{node.root()}{RUNTIME}/jobs" for node in self.bed.nodes):
+            found |= {("run folder", name) for name in glob.glob(f"{place}/[0-9]*")}
+            found |= {("cgroup", name) for name, _ in lib.leaves(place)}
+        if self.bed.has_cgroups:
+            found |= {("cgroup", name) for pattern in ("torque/*/", "torque/*/*/") for name in glob.glob(f"/sys/fs/cgroup/**/{pattern}", recursive=True)}
         return found
 
-    def is_others(self, pid, table):
-        """True if it descends from a program of vTorque's that is not this bed's."""
-        while pid in table:
-            try:
-                path = os.readlink(f"/proc/{pid}/exe")
-            except OSError:
-                path = ""
-            if os.path.basename(path).startswith(("vtorque-", "vsub")) and not path.startswith(f"{self.site.bin}/"):
-                return True
-            pid = table[pid].parent
-        return False
-
-    def left(self, seconds=10):
+    def left(self, seconds=lib.DEADLINE):
         """What is new and stays. A node cleans up after its job's end, so all of it has a moment to go."""
         new = self.take() - self.before
         try:
