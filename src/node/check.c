@@ -5,13 +5,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/program.h"
+#include "base/size.h"
 #include "conf/settings.h"
 #include "ctl/door.h"
 #include "ctl/mom.h"
 #include "ctl/run.h"
+#include "image/pool.h"
+#include "image/scratch.h"
 #include "image/trusted.h"
 #include "node/decision.h"
 #include "node/hooks.h"
@@ -249,6 +253,19 @@ static void check_qemu(Check *check)
         add(check, "qemu", VT_CHECK_OK, g_strdup(VT_QEMU_PROGRAM));
 }
 
+/* The kernel's directory decides what runs in everybody's guests. */
+static VtCheckState judge_kernel(const VtDecision *decision, char **text)
+{
+    g_autoptr(GError) error = NULL;
+    vt_autofd folder = -1;
+    if (geteuid() == 0 && !vt_trusted_open_folder(decision->job->kernel_dir, 0, &folder, &error)) {
+        *text = g_strdup_printf("GUEST_KERNEL: %s", error->message);
+        return VT_CHECK_WRONG;
+    }
+    *text = g_strdup(decision->job->kernel_dir);
+    return VT_CHECK_OK;
+}
+
 /* The daemon is root, whose cache and whose rights count where the settings name nothing. */
 static void check_guest(Check *check)
 {
@@ -256,15 +273,18 @@ static void check_guest(Check *check)
     const VtGiven given = {
         .settings = check->settings, .option = &none, .directive = &none, .is_batch = true};
     VtDecision decision;
+    char *text = NULL;
     g_autoptr(GError) error = NULL;
     vt_decision_init(&decision, check->settings);
     if (geteuid() != 0 && !vt_settings_get_text(check->settings, VT_SETTING_GUEST_KERNEL))
         add(check, "guest-kernel", VT_CHECK_UNSEEN,
             g_strdup("GUEST_KERNEL is not set: it is root's own"));
-    else if (vt_decision_find_kernel(&decision, &given, &error))
-        add(check, "guest-kernel", VT_CHECK_OK, g_strdup(decision.job->kernel_dir));
-    else
+    else if (!vt_decision_find_kernel(&decision, &given, &error))
         add(check, "guest-kernel", VT_CHECK_MISSING, g_strdup(error->message));
+    else {
+        VtCheckState state = judge_kernel(&decision, &text);
+        add(check, "guest-kernel", state, text);
+    }
     g_clear_error(&error);
     if (geteuid() != 0)
         add(check, "accel", VT_CHECK_UNSEEN, g_strdup("what works for root, only root can try"));
@@ -276,6 +296,106 @@ static void check_guest(Check *check)
     vt_decision_clear(&decision);
 }
 
+/* An image as root's daemon opens it. */
+static VtCheckState judge_image(const char *pool, const char *name, VtSetting setting, char **text)
+{
+    g_auto(VtPoolImage) image = VT_POOL_IMAGE_NONE;
+    g_autoptr(GError) error = NULL;
+    if (vt_pool_open(pool, name, 0, &image, &error))
+        return VT_CHECK_OK;
+    *text = g_strdup_printf("%s: %s", vt_setting_key(setting), error->message);
+    return g_error_matches(error, VT_ERROR, VT_ERROR_USER) ? VT_CHECK_MISSING : VT_CHECK_WRONG;
+}
+
+/* A site may do without images, if its jobs may run with the machine's own root. */
+static VtCheckState judge_no_images(const Check *check, const char *pool, char **text)
+{
+    g_autoptr(GError) error = NULL;
+    vt_autofd folder = -1;
+    if (!vt_trusted_open_folder(pool, 0, &folder, &error)) {
+        *text = g_strdup_printf("VM_IMG_DIR: %s", error->message);
+        return VT_CHECK_WRONG;
+    }
+    bool has_host = vt_settings_get_number(check->settings, VT_SETTING_HOST_IMAGE);
+    *text = g_strdup_printf("no images in '%s'%s", pool,
+                            has_host ? ": jobs run with img=host"
+                                     : ": set VM_IMG_DIR, or HOST_IMAGE for img=host");
+    return has_host ? VT_CHECK_OK : VT_CHECK_MISSING;
+}
+
+static VtCheckState judge_images(const Check *check, char **text)
+{
+    const char *standard = vt_settings_get_text(check->settings, VT_SETTING_IMG_DEFAULT);
+    bool is_disk = !g_str_equal(standard, "host") && !g_str_equal(standard, "tiny");
+    g_autofree char *pool = vt_pool_find(check->settings);
+    g_auto(GStrv) names = vt_pool_list(pool);
+    VtCheckState state = VT_CHECK_OK;
+    if (!*names && !is_disk)
+        return judge_no_images(check, pool, text);
+    if (is_disk)
+        state = judge_image(pool, standard, VT_SETTING_IMG_DEFAULT, text);
+    for (char **name = names; *name && state == VT_CHECK_OK; name++)
+        state = judge_image(pool, *name, VT_SETTING_VM_IMG_DIR, text);
+    if (state == VT_CHECK_OK)
+        *text = g_strdup_printf("%u in '%s'", g_strv_length(names), pool);
+    return state;
+}
+
+static void check_images(Check *check)
+{
+    char *text = NULL;
+    if (geteuid() == 0) {
+        VtCheckState state = judge_images(check, &text);
+        add(check, "images", state, text);
+    } else {
+        add(check, "images", VT_CHECK_UNSEEN, g_strdup("what root may open, only root can try"));
+    }
+}
+
+/* Guests' disks are made with their owners' rights. */
+static VtCheckState judge_directory(const char *key, const char *dir, char **text)
+{
+    g_autoptr(GError) error = NULL;
+    struct stat st;
+    if (access(dir, W_OK | X_OK) < 0 && errno == EACCES) {
+        *text = g_strdup_printf("%s: '%s' may not be written to by this user", key, dir);
+        return VT_CHECK_UNSEEN;
+    }
+    vt_autofd fd = vt_scratch_new(dir, VT_MIB, &error);
+    if (fd < 0) {
+        *text = g_strdup_printf("%s: %s", key, error->message);
+        return g_file_test(dir, G_FILE_TEST_IS_DIR) ? VT_CHECK_WRONG : VT_CHECK_MISSING;
+    }
+    if (stat(dir, &st) == 0 && !(st.st_mode & (S_IWGRP | S_IWOTH))) {
+        *text = g_strdup_printf("%s: '%s' has mode %04o: jobs' owners must be able to write to it",
+                                key, dir, st.st_mode & 07777);
+        return VT_CHECK_WRONG;
+    }
+    return VT_CHECK_OK;
+}
+
+/* The directories that the settings name or that disks are in by default. */
+static void check_disks(Check *check)
+{
+    const VtSettings *settings = check->settings;
+    bool is_set = vt_settings_is_set(settings, VT_SETTING_FILESYSTEM_TYPE);
+    VtFsType type = is_set ? (VtFsType)vt_settings_get_number(settings, VT_SETTING_FILESYSTEM_TYPE)
+                           : VT_FS_RAMDISK;
+    const char *memory = vt_decision_scratch_dir(settings, VT_FS_RAMDISK);
+    bool is_shared = type == VT_FS_SHAREDFS || vt_settings_is_set(settings, VT_SETTING_WS_DIR);
+    const char *shared = is_shared ? vt_decision_scratch_dir(settings, VT_FS_SHAREDFS) : NULL;
+    const char *standard = type == VT_FS_SHAREDFS ? shared : memory;
+    VtCheckState state = VT_CHECK_OK;
+    char *text = NULL;
+    if (shared)
+        state = judge_directory("WS_DIR", shared, &text);
+    if (memory && state == VT_CHECK_OK)
+        state = judge_directory("RAMDISK_DIR", memory, &text);
+    if (state == VT_CHECK_OK)
+        text = g_strdup(standard ? standard : "what guests write is kept in memory");
+    add(check, "disks", state, text);
+}
+
 GPtrArray *vt_check_node(const VtCheckOptions *options)
 {
     Check check = {.options = options, .findings = g_ptr_array_new_with_free_func(finding_free)};
@@ -285,6 +405,8 @@ GPtrArray *vt_check_node(const VtCheckOptions *options)
     check_daemon(&check);
     check_qemu(&check);
     check_guest(&check);
+    check_images(&check);
+    check_disks(&check);
     vt_settings_free(check.settings);
     return check.findings;
 }

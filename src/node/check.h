@@ -2,10 +2,11 @@
 /*
  * node/check.h - whether this machine is a node on which Torque's jobs find virtual machines.
  *
- * Looks, and changes nothing. What depends on who runs a job is not looked at: images, WS_DIR.
+ * Looks, and changes nothing; only in the directories of guests' disks a file without a name is made
+ * and dropped. Whether a certain user may write there is not looked at.
  *
  * Runs as: root; anybody, who sees less. Reads from: settings, TORQUE_HOME, the programs' folder,
- * the daemon's answer. Trusts: root's files.
+ * pool of images, the daemon's answer. Trusts: root's files.
  */
 #pragma once
 

@@ -55,6 +55,13 @@ bool vt_decision_check_host(VtDecision *decision, const VtGiven *given, GError *
     return vt_settings_check_host(given->settings, decision->job->host, error);
 }
 
+const char *vt_decision_scratch_dir(const VtSettings *settings, VtFsType type)
+{
+    VtSetting place = type == VT_FS_SHAREDFS ? VT_SETTING_WS_DIR : VT_SETTING_RAMDISK_DIR;
+    bool is_dir = place == VT_SETTING_WS_DIR || vt_settings_is_set(settings, place);
+    return is_dir ? vt_settings_get_text(settings, place) : NULL;
+}
+
 /* The image, and where its disk keeps what is written to it. */
 static void take_disk(VtDecision *decision, const VtGiven *given)
 {
@@ -64,13 +71,11 @@ static void take_disk(VtDecision *decision, const VtGiven *given)
     job->image = shape->image;
     if (job->image != VT_IMAGE_DISK)
         return;
-    VtSetting place = shape->fs_type == VT_FS_SHAREDFS ? VT_SETTING_WS_DIR : VT_SETTING_RAMDISK_DIR;
     job->image_name = g_strdup(shape->image_name);
     job->image_dir = vt_pool_find(settings);
     job->init = shape->init;
     job->fs_type = shape->fs_type;
-    if (place == VT_SETTING_WS_DIR || vt_settings_is_set(settings, place))
-        job->scratch_dir = g_strdup(vt_settings_get_text(settings, place));
+    job->scratch_dir = g_strdup(vt_decision_scratch_dir(settings, shape->fs_type));
 }
 
 /* What follows from the RAM. */

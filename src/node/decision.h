@@ -56,6 +56,9 @@ bool vt_decision_choose_accel(VtDecision *decision, const VtGiven *given, GError
  * takes; the request's notes. The engine will take the document. */
 bool vt_decision_finish(VtDecision *decision, VtGiven *given, GError **error);
 
+/* The directory where disks of this kind keep what is written; NULL: memory. (transfer none) */
+const char *vt_decision_scratch_dir(const VtSettings *settings, VtFsType type);
+
 /* True if `path` is `folder` or in it; / has nothing in it. */
 bool vt_decision_is_below(const char *path, const char *folder);
 /* False for directories that a guest has for itself. */

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -637,24 +638,76 @@ class Machine:
         self.daemon = None
 
 
-def make_kernel(folder):
+DIGEST = f"sha256-{0:064}"
+
+
+def make_pool(folder, *names):
+    """Images with one disk of 512 bytes."""
+    os.makedirs(folder, 0o755)
+    write(f"{folder}/{DIGEST}", bytes(512), 0o644)
+    for name in names:
+        record = {"version": 1, "name": name, "family": "debian", "arch": "x86_64", "format": "raw", "root": "/dev/vda", "filesystem": "ext4",
+                  "init": ["agent"], "description": "", "digest": DIGEST, "size": 512}
+        write(f"{folder}/{name}.json", json.dumps(record), 0o644)
+
+
+def make_node(node):
+    """What its jobs need beside hooks and daemon."""
     for name in ("vmlinux", "initramfs"):
-        write(f"{folder}/{name}", b"x", 0o644)
+        write(f"{node.home}/{name}", b"x", 0o644)
+    make_pool(f"{node.home}/pool", "one", "two")
+    os.mkdir(f"{node.home}/disks")
+    os.chmod(f"{node.home}/disks", 0o1777)
+
+
+def settings_without(*names, more=""):
+    """The node's settings without these, and with `more`, where HOME is the node's."""
+    return lambda node, machine, prefix: machine.settings(
+        "".join(f"{line}\n" for line in good_settings(node).splitlines() if line.partition("=")[0] not in names) + more.replace("HOME/", f"{node.home}/"))
+
+
+def change(path, act, *words):
+    """`act` on a path of the node's."""
+    return lambda node, machine, prefix: act(f"{node.home}/{path}", *words)
+
+
+def unfit_disks(node, machine, prefix):
+    """A file system without nameless files."""
+    subprocess.run([*machine.through, "mount", "-t", "proc", "proc", f"{node.home}/disks"], check=True)
+
+
+def full_disks(node, machine, prefix):
+    subprocess.run([*machine.through, "mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "full", f"{node.home}/disks"], check=True)
 
 
 def good_settings(node):
-    return f"TORQUE_HOME={node.home}\nGUEST_KERNEL={node.home}\nACCEL=tcg\n"
+    return (f"TORQUE_HOME={node.home}\nGUEST_KERNEL={node.home}\nACCEL=tcg\nVM_IMG_DIR={node.home}/pool\nIMG_DEFAULT=one\n"
+            f"FILESYSTEM_TYPE_DEFAULT=sharedfs\nWS_DIR={node.home}/disks\n")
 
 
 def add_setting(line):
     return lambda node, machine, prefix: machine.settings(good_settings(node) + line + "\n")
 
 
+def unsafe_kernel(node, machine, prefix):
+    os.mkdir(f"{node.home}/guest")
+    for name in ("vmlinux", "initramfs"):
+        shutil.copy(f"{node.home}/{name}", f"{node.home}/guest")
+    os.chmod(f"{node.home}/guest", 0o775)
+    settings_without("GUEST_KERNEL", more="GUEST_KERNEL=HOME/guest\n")(node, machine, prefix)
+
+
+def open_pool(node, machine, prefix):
+    os.mkdir(f"{node.home}/empty")
+    os.chmod(f"{node.home}/empty", 0o777)
+    settings_without("VM_IMG_DIR", "IMG_DEFAULT", more="VM_IMG_DIR=HOME/empty\n")(node, machine, prefix)
+
+
 # What is spoilt, the one line that is not ok, its state, its text
 SPOILT = (
     ("nothing", lambda *_: None, None, None, None),
     ("no settings' file", lambda node, machine, prefix: machine.no_settings(), "settings", "missing", "vtorque.conf"),
-    ("settings with an error", add_setting("NO_SUCH=1"), "settings", "wrong", r"vtorque.conf:4: unknown parameter"),
+    ("settings with an error", add_setting("NO_SUCH=1"), "settings", "wrong", r"vtorque.conf:\d+: unknown parameter"),
     ("settings that all may write", lambda node, machine, prefix: machine.settings(good_settings(node), 0o666), "settings", "wrong", "root's"),
     ("a program that is not there", lambda node, machine, prefix: os.unlink(f"{prefix.folder}/bin/vtorque-run"), "programs", "missing", "vtorque-run"),
     ("a program of a user", lambda node, machine, prefix: os.chown(f"{prefix.folder}/bin/vtorque-engine", NOBODY, 0), "programs", "wrong", "belongs to uid"),
@@ -673,7 +726,28 @@ SPOILT = (
     ("no daemon", lambda node, machine, prefix: machine.stop_daemon(), "daemon", "missing", "does not run"),
     ("a daemon that does not answer", lambda node, machine, prefix: machine.daemon.send_signal(signal.SIGSTOP), "daemon", "wrong", "does not answer"),
     ("something else in the daemon's place", lambda node, machine, prefix: machine.replace_daemon(), "daemon", "wrong", "says something else"),
-    ("no guest's kernel", lambda node, machine, prefix: os.unlink(f"{node.home}/initramfs"), "guest-kernel", "missing", "no guest kernel"),
+    ("no guest's kernel", change("initramfs", os.unlink), "guest-kernel", "missing", "no guest kernel.*set GUEST_KERNEL"),
+    ("a kernel's directory that a group may write to", unsafe_kernel, "guest-kernel", "wrong", "GUEST_KERNEL: .*/guest' has mode 0775"),
+    ("no pool", change("pool", shutil.rmtree), "images", "missing", "IMG_DEFAULT: no image 'one' in pool"),
+    ("no default image", change("pool/one.json", os.unlink), "images", "missing", "IMG_DEFAULT: no image 'one' in pool '.*/pool'; there are two"),
+    ("a default image whose disk is gone", change(f"pool/{DIGEST}", os.unlink), "images", "wrong", "IMG_DEFAULT: cannot use image 'one'.*is not there"),
+    ("a default image whose disk was changed", change(f"pool/{DIGEST}", write, bytes(1024), 0o644), "images", "wrong", "IMG_DEFAULT: .* has 1024 bytes"),
+    ("another image with a broken record", change("pool/two.json", write, "{}", 0o644), "images", "wrong", "VM_IMG_DIR: .*two"),
+    ("an image's record of a user", change("pool/two.json", os.chown, NOBODY, 0), "images", "wrong", "VM_IMG_DIR: cannot use image 'two' .*belongs to uid"),
+    ("a pool that a group may write to", change("pool", os.chmod, 0o775), "images", "wrong", "'.*/pool' has mode 0775"),
+    ("an empty pool that all may write to", open_pool, "images", "wrong", "VM_IMG_DIR: '.*/empty' has mode 0777"),
+    ("no images and no img=host", settings_without("VM_IMG_DIR", "IMG_DEFAULT", more="VM_IMG_DIR=HOME/none\n"),
+     "images", "missing", "no images in '.*/none': set VM_IMG_DIR, or HOST_IMAGE"),
+    ("nothing: no images, but img=host", settings_without("VM_IMG_DIR", "IMG_DEFAULT", more="VM_IMG_DIR=HOME/none\nHOST_IMAGE=true\n"),
+     None, None, None),
+    ("no directory for disks", change("disks", os.rmdir), "disks", "missing", "WS_DIR: .*/disks': No such file or directory"),
+    ("nothing: no such directory, and disks are kept in memory", settings_without("FILESYSTEM_TYPE_DEFAULT", "WS_DIR"), None, None, None),
+    ("WS_DIR, which is not the default, without a directory", settings_without("FILESYSTEM_TYPE_DEFAULT", "WS_DIR", more="WS_DIR=HOME/none\n"), "disks", "missing", "WS_DIR: "),
+    ("RAMDISK_DIR without a directory", settings_without("FILESYSTEM_TYPE_DEFAULT", more="RAMDISK_DIR=HOME/none\n"),
+     "disks", "missing", "RAMDISK_DIR: .*/none'"),
+    ("a directory for disks that is its owner's", change("disks", os.chmod, 0o755), "disks", "wrong", "WS_DIR: '.*' has mode 0755: jobs' owners must"),
+    ("a directory for disks without nameless files", unfit_disks, "disks", "wrong", r"WS_DIR: .*\(O_TMPFILE\): name another"),
+    ("a directory for disks that is full", full_disks, "disks", "wrong", "WS_DIR: .* MiB left"),
     ("an interrupted installation", lambda node, machine, prefix: (os.unlink(node.path("prologue")), os.link(node.path("prologue.orig"), node.path("prologue"))),
      "prologue", "wrong", "interrupted"),
 )
@@ -684,7 +758,7 @@ def spoilt(number, what, spoil, thing, state, pattern):
         with Node(["prologue"]) as node, Machine() as machine, Prefix() as prefix:
             for name in ("vtorqued", "vtorque-keeper", "vtorque-engine", "vtorque-run", "vtorque-hook", "vmgr"):
                 shutil.copy(f"{BUILD}/bin/{name}", f"{prefix.folder}/bin")
-            make_kernel(node.home)
+            make_node(node)
             machine.settings(good_settings(node))
             machine.start_daemon()
             node.do("install")
@@ -694,10 +768,10 @@ def spoilt(number, what, spoil, thing, state, pattern):
             result = vmgr("setup", "check", "--node", *words, through=machine.through, program=f"{prefix.folder}/bin/vmgr")
             equal(node.files(), now, "files")
             found = {line.split()[0]: line.split(None, 2)[1:] for line in result.out.splitlines()}
-            equal(list(found), ["settings", "programs", "mom_priv", *ORDER, "prologalarm", "daemon", "qemu", "guest-kernel", "accel"])
+            equal(list(found), ["settings", "programs", "mom_priv", *ORDER, "prologalarm", "daemon", "qemu", "guest-kernel", "accel", "images", "disks"])
             for name, (word, text) in found.items():
-                # Without its settings a node has root's kernel and KVM, or not.
-                if name == thing or thing == "settings" and name in ("guest-kernel", "accel"):
+                # Without its settings a node has root's kernel and images and KVM, or not.
+                if name == thing or thing == "settings" and name in ("guest-kernel", "accel", "images"):
                     continue
                 equal(word, "ok", f"{name}: {text}")
             equal((result.status, result.err), (1 if thing else 0, ""))
