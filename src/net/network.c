@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -84,6 +86,28 @@ static void close_ports(VtNetwork *network)
     g_clear_pointer(&network->ports, g_free);
 }
 
+static int compare(gconstpointer a, gconstpointer b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* The child: it holds nothing of the engine's but the ports. Never returns. */
+static void run_switch(VtNetwork *network)
+{
+    int *ports = network->ports;
+    unsigned next = STDERR_FILENO + 1;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    qsort(ports, network->n, sizeof *ports, compare);
+    for (guint i = 0; i < network->n; i++) {
+        if ((unsigned)ports[i] > next)
+            syscall(SYS_close_range, next, ports[i] - 1, 0);
+        next = (unsigned)ports[i] + 1;
+    }
+    syscall(SYS_close_range, next, ~0u, 0);
+    vt_switch_run(ports, network->n);
+    _exit(VT_EXIT_FAILED);
+}
+
 bool vt_network_start(VtNetwork *network, GError **error)
 {
     if (!network->ports)
@@ -91,11 +115,8 @@ bool vt_network_start(VtNetwork *network, GError **error)
     network->switch_pid = fork();
     if (network->switch_pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the job's switch");
-    if (network->switch_pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        vt_switch_run(network->ports, network->n);
-        _exit(VT_EXIT_FAILED);
-    }
+    if (network->switch_pid == 0)
+        run_switch(network);
     close_ports(network);
     return true;
 }

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 
 from lib import CTL_FAULT, FAULT_PANIC, Inventory, Running, Site, TemporaryUser, children, equal, folders, run_tests, strike, wait_for
 
@@ -62,7 +63,9 @@ def own_network(site):
             up(job)
         networks = {os.readlink(f"/proc/{engine_of(job).pid}/ns/net") for job in (one, two)} | {os.readlink("/proc/self/ns/net")}
         equal(len(networks), 3)
-        equal(set(os.listdir("/sys/class/net")), before.before["device"])
+        for switch in [child for child in children(engine_of(one).pid) if child.name == "vtorque-engine"]:
+            equal(len(os.listdir(f"/proc/{switch.pid}/fd")), 3 + 2, "what the switch holds")
+        equal(set(socket.if_nameindex()), before.before["device"])
     before.check()
 
 

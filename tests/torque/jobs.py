@@ -78,6 +78,18 @@ def finish(script, *words, vm=TINY):
 # The jobs that run
 
 
+def several():
+    """two machines in one job: cores raised, node file and counts theirs, and nothing left of either"""
+    script = 'cat "$PBS_NODEFILE"; echo $PBS_NP $PBS_NUM_PPN $PBS_NUM_NODES $PBS_VMS_PN\nnc -w 20 $(tail -n 1 "$PBS_NODEFILE") 9 </dev/null 2>&1\n'
+    done = BED.run(f"{VT.site.bin}/vsub", "-vm", TINY + ",vms_per_node=2", BED.script(script))
+    equal((done.status, done.err), (0, b"vsub: note: the job asks for nodes=1:ppn=2 (2 vCPUs, 0 for the node)\n"))
+    status, out, err = result(done.out.decode().strip())
+    equal(status, 1, err)  # nc's
+    first, second, counts, refused = out.splitlines()
+    equal((first != second, counts), (True, "2 1 2 2"))
+    assert "refused" in refused, out
+
+
 def spooled(job_id, kind="OU"):
     try:
         with open(f"{BED.home}/spool/{job_id}.{kind}", "rb") as file:
@@ -655,7 +667,7 @@ input()
 
 
 TESTS = (
-    tiny, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
+    tiny, several, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
     deleted_running, deleted_in_prologue, walltime, cput, signals, stopped, requeued, mom_restarted, set_up_again,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
