@@ -2,20 +2,25 @@
 /* job/ssh.c - the ssh files of a job's guests. */
 #include "job/ssh.h"
 
+#include <string.h>
+
+#define PATTERN "*?!,\"\\#" /* what a name in sshd_config may not have, to mean itself */
+
 bool vt_ssh_is_wanted(const VtJob *job, const VtPlan *plan)
 {
-    return plan->net == VT_NET_PRIVATE && job->image != VT_IMAGE_TINY;
+    return plan->net == VT_NET_PRIVATE && job->image != VT_IMAGE_TINY &&
+           !strpbrk(job->owner.user, PATTERN);
 }
 
-/* The owner's key is the only way in. No PAM: its modules may ask for what the guest does not have. No
+/* The owner's key is the only way in, and only to the owner: AllowUsers would take a name with an
+ * '@' for something else. No PAM: its modules may ask for what the guest does not have. No
  * StrictModes: the host's root, as a guest sees it, is nobody's, and the files are ours. */
 char *vt_ssh_server_config(const VtJob *job, const VtPlan *plan, guint index)
 {
     g_autofree char *address = vt_address_format(plan->vms[index].address);
     return g_strdup_printf("ListenAddress %s\n"
                            "HostKey " VT_SSH_FOLDER "/host_key\n"
-                           "AuthorizedKeysFile " VT_SSH_FOLDER "/authorized_keys\n"
-                           "AllowUsers %s\n"
+                           "AuthorizedKeysFile none\n"
                            "PermitRootLogin %s\n"
                            "PasswordAuthentication no\n"
                            "KbdInteractiveAuthentication no\n"
@@ -28,9 +33,11 @@ char *vt_ssh_server_config(const VtJob *job, const VtPlan *plan, guint index)
                            "AcceptEnv LANG LC_* PBS_* OMPI_* PMIX_* HYDRA_* PMI_*\n"
                            "MaxStartups 1024\n"
                            "MaxSessions 1024\n"
-                           "Subsystem sftp internal-sftp\n",
-                           address, job->owner.user,
-                           job->owner.uid == 0 ? "prohibit-password" : "no");
+                           "Subsystem sftp internal-sftp\n"
+                           "Match User %s\n"
+                           "    AuthorizedKeysFile " VT_SSH_FOLDER "/authorized_keys\n",
+                           address, job->owner.uid == 0 ? "prohibit-password" : "no",
+                           job->owner.user);
 }
 
 static void append_hosts(GString *out, const VtPlan *plan, char between)

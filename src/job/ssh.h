@@ -27,7 +27,8 @@ typedef struct {
 void vt_ssh_keys_make(VtSshKeys *keys, const guint8 seed[2 * VT_SSH_SEED_SIZE]);
 void vt_ssh_keys_clear(VtSshKeys *keys);
 
-/* True if the guests of `plan` let their owner in; the one for tests has nothing to do it with. */
+/* True if the guests of `plan` let their owner in. The one for tests has nothing to do it with, and a
+ * name with a sign of sshd's patterns in it cannot be named to sshd. */
 bool vt_ssh_is_wanted(const VtJob *job, const VtPlan *plan);
 
 /* sshd's own configuration, on machine `index`, and what stands before a guest's ssh_config. (transfer
