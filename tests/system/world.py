@@ -37,7 +37,7 @@ LOWERED = {"cpu": "100000:200000", "fsize": "9000000000:9100000000", "data": "80
            "rtprio": "0:0", "rttime": "5000000:6000000"}
 # doc/contracts/request.md: what vTorque sets, and what a shell sets or a submitter's process has for itself.
 PBS = {"PBS_JOBID", "PBS_JOBNAME", "PBS_ENVIRONMENT", "ENVIRONMENT", "PBS_QUEUE", "PBS_SERVER", "PBS_NODEFILE", "PBS_NODENUM",
-       "PBS_VNODENUM", "PBS_TASKNUM", "PBS_NUM_NODES", "PBS_NP", "PBS_NUM_PPN", "PBS_VERSION", "PBS_O_HOST", "PBS_O_SERVER",
+       "PBS_VNODENUM", "PBS_TASKNUM", "PBS_NUM_NODES", "PBS_VMS_PN", "PBS_NP", "PBS_NUM_PPN", "PBS_VERSION", "PBS_O_HOST", "PBS_O_SERVER",
        "PBS_O_QUEUE", "PBS_O_WORKDIR", "PBS_O_HOME", "PBS_O_LANG", "PBS_O_LOGNAME", "PBS_O_PATH", "PBS_O_SHELL"}
 OWN = {"HOME", "LOGNAME", "USER", "SHELL", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_"}
 # The others stop, continue, are ignored, or are the C library's own.

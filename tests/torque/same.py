@@ -173,11 +173,11 @@ sys.exit("a message")
 
 
 def known_python(files):
-    """Variables of the shell itself; the cookie is a random number; start-up files are read twice, so that what they put in front of a
+    """Variables of the shell itself, and how many machines there are; the cookie is a random number; start-up files are read twice, so that what they put in front of a
     list stands in it twice."""
     def once(match):
         return b":".join(dict.fromkeys(match[0].split(b":")))
-    return change(files, "job.oN", (rb"(?m)^(HOSTNAME|SHLVL|_|PBS_JOBCOOKIE) .*\n", b""), (rb"(?<=')[^'\n]*:[^'\n]*(?=')", once))
+    return change(files, "job.oN", (rb"(?m)^(HOSTNAME|SHLVL|_|PBS_JOBCOOKIE|PBS_VMS_PN) .*\n", b""), (rb"(?<=')[^'\n]*:[^'\n]*(?=')", once))
 
 
 PERL = """#!/usr/bin/perl -w
