@@ -29,7 +29,8 @@ IMAGES = os.environ.get("VTORQUE_IMAGES") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "images")
 PROGRAMS = ("bin/vsub", "bin/vmgr", "bin/vtorque-keeper", "bin/vtorque-engine", "tests/system/serve")
 DEADLINE = 180  # seconds that anything may take here; none of them is a measurement
-TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1")
+VMS = os.environ.get("VTORQUE_VMS", "1")  # machines in each job, for the kill table
+TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1" + (f",vms_per_node={VMS}" if VMS != "1" else ""))
 MIB = 1 << 20
 TOKEN = secrets.token_hex(4)  # of this program: a process id may be another program's, too (apart)
 PHASES = ("locked", "born", "prepared", "caged", "starting", "booted", "ready", "running", "ending")
