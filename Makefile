@@ -26,7 +26,7 @@ run: guest
 ## make check    run all tests; the last line is `N passed, N failed`
 check: LISTS := build run test $(if $(STRICT),ci)
 check: image build-asan/build.ninja $(STRICT:=/build.ninja)
-	@tools/run-tests $(BUILD):$(SUITES) --beside $(addprefix compile:,$(STRICT) build-asan) build-asan:unit,fuzz,guest
+	@tools/run-tests $(BUILD):$(SUITES) build-asan:unit,fuzz,guest --beside $(addprefix compile:,build-asan $(STRICT))
 
 ## make bench    measure: ratios of one run, kept as JSON
 bench: LISTS := build run bench

@@ -12,16 +12,11 @@ import struct
 import subprocess
 import tempfile
 
-from lib import (BUILD, DEADLINE, FAULT_EXIT, FAULT_HANG, FAULT_PANIC, FAULT_POWEROFF, CTL_FAULT, GUEST, MIB, Inventory, Running, Site,
-                 equal, find_job, run_tests, strike, wait_for)
+from lib import (DEADLINE, FAULT_EXIT, FAULT_HANG, FAULT_PANIC, FAULT_POWEROFF, CTL_FAULT, GUEST, MIB, Inventory, Running, Site,
+                 equal, find_job, is_sanitized, run_tests, strike, wait_for)
 
 SITE = None
 FOREVER = "echo up\nwhile :; do sleep 1; done\n"
-
-
-def is_sanitized():
-    with open(f"{BUILD}/bin/vsub", "rb") as file:
-        return b"__asan_init" in file.read()
 
 
 def report_of(path):

@@ -36,6 +36,12 @@ TOKEN = secrets.token_hex(4)  # of this program: a process id may be another pro
 PHASES = ("locked", "born", "prepared", "caged", "starting", "booted", "ready", "running", "ending")
 
 
+def is_sanitized():
+    """Whether this build is that of the sanitizers, which is slow and takes more memory."""
+    with open(f"{BUILD}/bin/vsub", "rb") as file:
+        return b"__asan_init" in file.read()
+
+
 def equal(got, wanted, what=""):
     assert got == wanted, f"{what or 'got'} {got!r}, not {wanted!r}"
 

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 
-from lib import DEADLINE, MIB, TINY, Inventory, Running, Site, Stub, equal, find_job, read_status, run_tests, wait_for
+from lib import DEADLINE, MIB, TINY, Inventory, Running, Site, Stub, equal, find_job, is_sanitized, read_status, run_tests, wait_for
 
 SITE = None
 # KiB: consoles and logs are rings of 64 KiB, a stream holds 256 KiB, and a flood here is 64 MiB.
@@ -16,11 +16,6 @@ ENGINE_MAX = 24 * 1024
 CORES = len(os.sched_getaffinity(0))
 with open("/proc/meminfo") as meminfo:
     MEMORY = int(meminfo.readline().split()[1]) // 1024
-
-
-def is_sanitized():
-    with open(f"{SITE.bin}/vsub", "rb") as file:
-        return b"__asan_init" in file.read()
 
 
 def refused(line, *words, through=(), settings=""):
