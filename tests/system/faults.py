@@ -28,7 +28,6 @@ import sys
 import tempfile
 import time
 
-import guest
 import lib
 from lib import (BUILD, CTL_FAULT, DEADLINE, FAULT_PANIC, GUEST, MIB, Gate, Inventory, Running, Site, User, equal, find_job,
                  read_process, run_tests, strike, wait_for)
