@@ -544,7 +544,7 @@ class Inventory:
             return not any(new[kind] & now[kind] for kind in new)
 
         try:
-            wait_for(is_gone, "", 10 * DEADLINE)
+            wait_for(is_gone, "", 2 * DEADLINE)
         except AssertionError:
             now = self.take()
             raise AssertionError(f"left behind: { {kind: names & now[kind] for kind, names in new.items()} }") from None
