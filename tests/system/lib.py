@@ -385,7 +385,7 @@ def document(site, owner, **changes):
         "uid": owner.uid, "gid": owner.gid, "groups": groups, "group_names": [group_name(gid) for gid in groups],
         "home": owner.home, "shell": "/bin/sh", "image": "tiny", "image_name": "", "image_dir": "", "init": "agent",
         "fs_type": "sharedfs", "scratch_dir": "", "scratch_mib": 0, "accel": "tcg", "locks": "local", "file_server": "qemu",
-        "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "cput_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
+        "vms": 1, "net": "none", "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "cput_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
         "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, "run_wait_s": 0, "node_file": "", **changes}
     return json.dumps(fields)
 

@@ -14,7 +14,7 @@ import sys
 import threading
 
 import share
-from lib import DEADLINE, Site, TemporaryUser, equal, mounts, run_tests, wait_for
+from lib import DEADLINE, TOKEN, Site, TemporaryUser, equal, mounts, run_tests, wait_for
 from places import start_guest, start_host
 
 MS_BIND, MS_SHARED, MNT_DETACH = 4096, 1 << 20, 2
@@ -55,6 +55,7 @@ class Autofs(threading.Thread):
         super().__init__(daemon=True)
         self.path, self.source, self.asked = path, source, []
         self.requests, theirs = os.pipe()
+        os.setpgid(0, 0)  # the group of before may be one of another PID namespace
         mount("vtt", path, "autofs", 0, f"fd={theirs},pgrp={os.getpgrp()},minproto=5,maxproto=5,indirect")
         os.close(theirs)
         self.top = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
