@@ -690,7 +690,7 @@ def tell_keeper(place, text):
         for number, fd in enumerate([os.dup(fd) for fd in [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in given]], 3):
             os.dup2(fd, number, inheritable=True)
 
-    words = [f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged", str(place.owner.uid), "0", "0", ""]
+    words = [f"{place.site.bin}/vtorque-keeper", "/run/vtorque/jobs", "1.forged", "forged", str(place.owner.uid), "1", "0", "0", ""]
     keeper = subprocess.Popen(words, preexec_fn=place_descriptors, close_fds=False, env={})
     theirs.close()
     for fd in (memory, engine, null, *given):

@@ -410,7 +410,7 @@ class Launch:
             for i, fd in enumerate(lifted):
                 os.dup2(fd, 3 + i)
 
-        self.keeper = subprocess.Popen([f"{SITE.bin}/vtorque-keeper", "/run/vtorque/jobs", job["id"], "named", str(job["uid"]), str(memory), str(tasks), cgroup],
+        self.keeper = subprocess.Popen([f"{SITE.bin}/vtorque-keeper", "/run/vtorque/jobs", job["id"], "named", str(job["uid"]), "1", str(memory), str(tasks), cgroup],
                                        preexec_fn=place, close_fds=False, env={})
         theirs.close()
         for fd in (document, engine, null):
