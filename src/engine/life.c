@@ -459,8 +459,12 @@ void vt_engine_take_job(VtEngine *engine, VtJob *job)
 static void make_keys(VtEngine *engine)
 {
     guint8 seed[2 * VT_SSH_SEED_SIZE];
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+    if (!vt_ssh_is_wanted(engine->job, engine->plan))
+        return;
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed) {
         vt_life_fail(engine, CTL_REASON_HOST, "no random bytes");
+        return;
+    }
     vt_ssh_keys_make(&engine->keys, seed);
     explicit_bzero(seed, sizeof seed);
 }

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "conf/choice.h"
+#include "ctl/birth.h"
 
 #define VT_JOB_VERSION 1
 #define VT_JOB_DOCUMENT_MAX (4 * 1024 * 1024) /* bytes; 100,000 groups and a thousand mounts fit */
@@ -22,7 +23,7 @@
 /* Limits of what may be asked for, whatever the machine has. */
 #define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
 #define VT_RAM_MIB_MAX (16u * 1024 * 1024) /* 16 TiB */
-#define VT_VMS_MAX 64u    /* of one job on one node, whatever it has slots for (ctl/birth.h) */
+#define VT_VMS_MAX ((guint)KEEPER_SLOTS_MAX) /* of one job on one node: each has a slot */
 #define VT_VCPUS_MAX 255u /* QEMU's q35 without an interrupt-remapping IOMMU */
 
 typedef struct {
