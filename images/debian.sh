@@ -13,7 +13,7 @@ set -eu
 
 RELEASE=bookworm
 ARCH=amd64
-PACKAGES='openssh-server openmpi-bin python3 tcsh zsh locales tzdata systemd systemd-sysv udev iproute2 procps acl attr util-linux'
+PACKAGES='openssh-server openmpi-bin python3 tcsh zsh locales tzdata systemd systemd-sysv systemd-timesyncd udev iproute2 procps acl attr util-linux'
 LOCALES='en_US de_DE' # in UTF-8; C.UTF-8 is in libc
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

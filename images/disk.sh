@@ -32,12 +32,14 @@ usage() {
 
 add_systemd_units() {
     units=etc/systemd/system
-    mkdir -p usr/lib/systemd/system $units/sysinit.target.wants etc/systemd/system-generators etc/tmpfiles.d
+    mkdir -p usr/lib/systemd/system $units/sysinit.target.wants $units/systemd-timesyncd.service.d etc/systemd/system-generators etc/tmpfiles.d
     install -m 0644 "$here/vtorque-agent.service" usr/lib/systemd/system
     ln -sf /usr/lib/systemd/system/vtorque-agent.service $units/sysinit.target.wants
     for unit in $MASKED; do
         ln -sf /dev/null "$units/$unit"
     done
+    # A guest has the machine's clock, but where the site names time servers: the agent writes that file.
+    printf '[Unit]\nConditionPathExists=/run/systemd/timesyncd.conf.d/vtorque.conf\n' >$units/systemd-timesyncd.service.d/vtorque.conf
     ln -sf /dev/null etc/systemd/system-generators/systemd-getty-generator # a login on what console= names
     ln -sf /dev/null etc/tmpfiles.d/systemd-nologin.conf                   # the job can be there before the system is up
     rm -f $units/multi-user.target.wants/ssh.service $units/sshd.service   # who starts it makes keys first

@@ -4,6 +4,7 @@
 
 #include "agent/ending.h"
 #include "agent/say.h"
+#include "agent/system.h"
 #include "wire/frame.h"
 
 #include <string.h>
@@ -49,6 +50,8 @@ static int take_plan_end(Agent *agent, const WireHeader *header, const uint8_t *
 {
     if (agent->plan.has_failed)
         return 0;
+    if (!agent->is_ready && !agent->is_init)
+        system_announce_ready();
     agent->is_ready = true;
     link_send_empty(&agent->link, WIRE_READY, 0, 0);
     return 0;

@@ -51,6 +51,8 @@ void session_start(Session *session, const Setup *setup, Link *link)
     Spawned spawned = {.pid = -1, .status = -1, .streams = {-1, -1, -1}};
 
     session->state = SESSION_STARTING;
+    /* The host need not wait for the fork, which takes its time where the guest is emulated. */
+    link_send_u32(link, WIRE_CREDIT, WIRE_STDIN, session->number, WIRE_INPUT_WINDOW);
     if (!spawn_start(setup, &spawned, &session->failure))
         session->is_reaped = true;
     session->pid = spawned.pid;
@@ -62,8 +64,6 @@ void session_start(Session *session, const Setup *setup, Link *link)
         else
             fd_clear(&spawned.streams[i]);
     }
-    if (!session->is_reaped)
-        link_send_u32(link, WIRE_CREDIT, WIRE_STDIN, session->number, WIRE_INPUT_WINDOW);
 }
 
 static bool is_alive(const Session *session)

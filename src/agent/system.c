@@ -3,12 +3,17 @@
 #include "agent/system.h"
 
 #include "agent/fd.h"
+#include "agent/say.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define ARGUMENT "vtorque.system="
@@ -92,4 +97,24 @@ int system_enter(const char **what)
         return -errno;
     *what = "execute the image's init";
     return execute_init();
+}
+
+/* sd_notify(3) */
+void system_announce_ready(void)
+{
+    static const char ready[] = "READY=1";
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t size = path ? strlen(path) : 0;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    auto_fd fd = -1;
+
+    if (size == 0 || size >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, ready, strlen(ready), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size)) < 0)
+        say("cannot tell init that the guest is prepared: %s", strerror(errno));
 }

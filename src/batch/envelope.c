@@ -37,6 +37,16 @@ static void append_path(GString *text, const char *key, const char *path)
         g_string_append_printf(text, " %s=%s", key, word);
 }
 
+/* Each with its NUL. */
+static void append_words(GString *text, const char *key, char *const *words)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+    for (; *words; words++)
+        g_string_append_len(all, *words, (gssize)strlen(*words) + 1);
+    g_autofree char *coded = vt_base64_encode(all->str, all->len);
+    g_string_append_printf(text, " %s=%s", key, coded);
+}
+
 GBytes *vt_envelope_new(const VtEnvelopeParts *parts, GError **error)
 {
     gsize size;
@@ -59,6 +69,8 @@ GBytes *vt_envelope_new(const VtEnvelopeParts *parts, GError **error)
     g_string_append_printf(text, MARKER "sha256=%s bytes=%" G_GSIZE_FORMAT, digest, size);
     append_path(text, "shell", parts->shell);
     append_path(text, "file", parts->file);
+    if (parts->terminal)
+        append_words(text, "terminal", parts->terminal);
     g_string_append_c(text, '\n');
     if (parts->file && text->len > VT_ENVELOPE_MAX) {
         vt_error_set(error, VT_ERROR_USER, "the script's directives are longer than %d bytes",
@@ -138,6 +150,25 @@ static bool take_path(Scan *scan, const char *key, char **path)
     return true;
 }
 
+/* The same for words. */
+static bool take_words(Scan *scan, const char *key, GStrv *words)
+{
+    g_autofree char *coded = take_field(scan, key);
+    *words = NULL;
+    if (!coded)
+        return true;
+    g_autoptr(GBytes) bytes = vt_base64_decode(coded);
+    g_autoptr(GStrvBuilder) found = g_strv_builder_new();
+    gsize size = 0;
+    const char *text = bytes ? g_bytes_get_data(bytes, &size) : NULL;
+    if (!bytes || (size > 0 && text[size - 1] != '\0'))
+        return false;
+    for (const char *at = text; at < text + size; at += strlen(at) + 1)
+        g_strv_builder_add(found, at);
+    *words = g_strv_builder_end(found);
+    return true;
+}
+
 /* Reads a line behind MARKER. */
 static bool read_marker(VtEnvelope *envelope, const char *text, const char *end)
 {
@@ -147,7 +178,8 @@ static bool read_marker(VtEnvelope *envelope, const char *text, const char *end)
     return envelope->digest && strlen(envelope->digest) == DIGEST_LENGTH && bytes &&
            vt_number_parse(bytes, &envelope->bytes) &&
            take_path(&scan, " shell=", &envelope->shell) &&
-           take_path(&scan, " file=", &envelope->file) && scan.at == end;
+           take_path(&scan, " file=", &envelope->file) &&
+           take_words(&scan, " terminal=", &envelope->terminal) && scan.at == end;
 }
 
 static bool is_same(const VtEnvelope *envelope, const void *script, gsize size)
@@ -202,6 +234,7 @@ void vt_envelope_clear(VtEnvelope *envelope)
     g_clear_pointer(&envelope->script, g_bytes_unref);
     g_free(envelope->shell);
     g_free(envelope->file);
+    g_strfreev(envelope->terminal);
     g_free(envelope->digest);
     *envelope = (VtEnvelope){0};
 }

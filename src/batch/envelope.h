@@ -24,6 +24,9 @@ typedef struct {
     const char *run;        /* absolute path of vtorque-run: [A-Za-z0-9/._+-] */
     const char *shell;      /* absolute path that the user gave as -S, or NULL */
     const char *file;       /* absolute path at which the script lies instead, or NULL */
+    /* For a job at a terminal what is executed there: none but the NULL for the login shell. NULL:
+     * the job is its script. */
+    char *const *terminal;
 } VtEnvelopeParts;
 
 /* The envelope. It may be longer than VT_ENVELOPE_MAX, unless there is a `file`: then that is
@@ -39,6 +42,7 @@ typedef struct {
     GBytes *script; /* NULL: it lies in `file` */
     char *shell;    /* absolute path, or NULL */
     char *file;     /* absolute path, or NULL */
+    GStrv terminal; /* as above */
     guint64 bytes;  /* of the script */
     char *digest;   /* SHA-256 of the script, 64 hexadecimal digits */
 } VtEnvelope;

@@ -62,6 +62,25 @@ static bool refuse_word(const Reader *reader, const char *word, const char *why,
     return vt_error_set(error, VT_ERROR_USER, "%s: option '%.64s' %s", reader->origin, shown, why);
 }
 
+static bool note_interactive(Reader *reader, const char *value, GError **error)
+{
+    return reader->qsub->is_interactive = true;
+}
+
+static bool note_command(Reader *reader, const char *value, GError **error)
+{
+    reader->qsub->is_command = reader->qsub->is_command || reader->is_line;
+    return reader->is_line ||
+           vt_error_set(error, VT_ERROR_USER, "%s: option '-x' is for the command line alone",
+                        reader->origin);
+}
+
+static bool note_arguments(Reader *reader, const char *value, GError **error)
+{
+    set_value(reader, &reader->qsub->arguments, value);
+    return true;
+}
+
 /* A shell would run lines with a prefix that is no comment. */
 static bool note_prefix(Reader *reader, const char *value, GError **error)
 {
@@ -155,7 +174,6 @@ static bool note_resources(Reader *reader, const char *value, GError **error)
     return true;
 }
 
-#define NO_TERMINAL "needs a job at a terminal, which is not built yet"
 static const Row rows[] = {
     {'a', true, VT_QSUB_PASSED},
     {'A', true, VT_QSUB_PASSED},
@@ -167,10 +185,10 @@ static const Row rows[] = {
     {'e', true, VT_QSUB_PASSED},
     {'E', false, VT_QSUB_PASSED, NULL, note_exclusive},
     {'f', false, VT_QSUB_PASSED},
-    {'F', true, VT_QSUB_PASSED},
+    {'F', true, VT_QSUB_PASSED, NULL, note_arguments},
     {'h', false, VT_QSUB_PASSED},
     {'i', true, VT_QSUB_PASSED},
-    {'I', false, VT_QSUB_REFUSED, NO_TERMINAL},
+    {'I', false, VT_QSUB_PASSED, NULL, note_interactive},
     {'j', true, VT_QSUB_PASSED},
     {'J', true, VT_QSUB_PASSED},
     {'k', true, VT_QSUB_PASSED},
@@ -194,8 +212,8 @@ static const Row rows[] = {
     {'V', false, VT_QSUB_PASSED},
     {'w', true, VT_QSUB_PASSED},
     {'W', true, VT_QSUB_PASSED, NULL, note_attributes},
-    {'x', false, VT_QSUB_REFUSED, NO_TERMINAL},
-    {'X', false, VT_QSUB_REFUSED, NO_TERMINAL},
+    {'x', false, VT_QSUB_PASSED, NULL, note_command},
+    {'X', false, VT_QSUB_REFUSED, "needs X11 in the guest, which is not built yet"},
     {'z', false, VT_QSUB_PASSED},
 };
 
@@ -226,8 +244,6 @@ static void keep(Reader *reader, const char *word)
 /* What one option means. */
 static bool take_option(Reader *reader, const Row *row, const char *value, GError **error)
 {
-    if (reader->is_line && (row->letter == 'I' || row->letter == 'x'))
-        reader->qsub->is_without_script = true;
     if (row->use == VT_QSUB_REFUSED)
         return vt_error_set(error, VT_ERROR_USER, "%s: option '-%c' %s", reader->origin,
                             row->letter, row->why);
@@ -365,9 +381,10 @@ VtQsub *vt_qsub_new(int argc, char *const *argv)
     Reader reader = {.qsub = qsub, .origin = LINE, .is_line = true, .kept = qsub->words};
     if (argc > 0)
         read_words(&reader, argv + 1);
-    qsub->is_without_script = qsub->is_without_script || qsub->is_about;
     if (qsub->script && (!*qsub->script || strcmp(qsub->script, "-") == 0))
         g_clear_pointer(&qsub->script, g_free);
+    qsub->is_without_script =
+        qsub->is_about || qsub->is_command || (qsub->is_interactive && !qsub->script);
     return qsub;
 }
 
@@ -406,6 +423,7 @@ void vt_qsub_free(VtQsub *qsub)
     vt_request_clear(&qsub->option);
     vt_request_clear(&qsub->directive);
     value_clear(&qsub->shell);
+    value_clear(&qsub->arguments);
     for (guint i = 0; i < VT_QSUB_RESOURCES; i++)
         value_clear(&qsub->resources[i]);
     g_clear_error(&qsub->problem);

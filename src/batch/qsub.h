@@ -45,19 +45,22 @@ typedef struct {
 } VtQsubValue;
 
 typedef struct {
-    GPtrArray *words;    /* of char *: what is handed on, in order, without the script */
-    GPtrArray *lines;    /* of char *: directives for the envelope */
-    char *script;        /* NULL: standard input */
-    char *prefix;        /* of directives */
-    VtRequest option;    /* -vm of the command line */
-    VtRequest directive; /* -vm of the script */
-    bool has_request;    /* there was a -vm */
-    VtQsubValue shell;   /* -S */
+    GPtrArray *words;      /* of char *: what is handed on, in order, without the script */
+    GPtrArray *lines;      /* of char *: directives for the envelope */
+    char *script;          /* NULL: standard input */
+    char *prefix;          /* of directives */
+    VtRequest option;      /* -vm of the command line */
+    VtRequest directive;   /* -vm of the script */
+    bool has_request;      /* there was a -vm */
+    VtQsubValue shell;     /* -S */
+    VtQsubValue arguments; /* -F */
     VtQsubValue resources[VT_QSUB_RESOURCES];
-    bool has_name;     /* -N */
-    bool is_exclusive; /* -n, -E */
+    bool has_name;       /* -N */
+    bool is_exclusive;   /* -n, -E */
+    bool is_interactive; /* -I: of a script the directives count alone */
+    bool is_command;     /* -x: `script` is what is executed at the terminal */
     bool is_local, is_help, is_version, is_dry_run, is_about;
-    bool is_without_script; /* qsub reads no script: --about, -I, -x */
+    bool is_without_script; /* there is none to be read: --about, -x, -I alone */
     GError *problem;
 } VtQsub;
 

@@ -187,6 +187,13 @@ static bool take_vcpus(Draft *draft, GError **error)
                         largest);
 }
 
+static VtNet find_net(const Draft *draft)
+{
+    const VtRequestItem *item = asked(draft, VT_REQUEST_NET);
+    guint64 wanted = item ? item->number : number(draft, VT_SETTING_NET_DEFAULT);
+    return vt_request_net((VtNet)wanted, item != NULL, draft->vms);
+}
+
 /* Everything but the RAM of what a node's part of the job takes. */
 static void take_shape(Draft *draft)
 {
@@ -209,6 +216,7 @@ static void take_shape(Draft *draft)
                        number(draft, VT_SETTING_ACCEL) != VT_ACCEL_KVM,
         .scratch_mib = is_in_memory ? ramdisk_mib : 0,
         .is_scratch_ram = is_in_memory && ramdisk_mib == 0,
+        .has_uplink = find_net(draft) != VT_NET_NONE,
     };
 }
 
@@ -383,13 +391,15 @@ static bool add_exclusive(Draft *draft, GError **error)
     return true;
 }
 
-/* qsub gets the script by its standard input, and would call the job STDIN. */
+/* qsub gets the script by its standard input, and would call the job STDIN; or, for a job at a
+ * terminal, by a file of vsub's, and would name it after that. */
 static bool add_name(Draft *draft, GError **error)
 {
-    if (draft->qsub->has_name || !draft->qsub->script)
+    const VtQsub *qsub = draft->qsub;
+    if (qsub->has_name || (!qsub->script && !qsub->is_interactive))
         return true;
-    const char *slash = strrchr(draft->qsub->script, '/');
-    const char *name = slash ? slash + 1 : draft->qsub->script;
+    const char *slash = qsub->script ? strrchr(qsub->script, '/') : NULL;
+    const char *name = slash ? slash + 1 : qsub->script ? qsub->script : "STDIN";
     bool ok = *name && strlen(name) <= NAME_MAX_QSUB;
     for (const char *at = name; *at; at++)
         ok = ok && g_ascii_isgraph(*at);
@@ -401,9 +411,25 @@ static bool add_name(Draft *draft, GError **error)
     return true;
 }
 
+/* qsub has one word for what is executed at its terminal, and reads directives of it: the envelope's
+ * path, the last word, by whoever has made that file. */
+static bool add_terminal(Draft *draft, GError **error)
+{
+    const VtQsub *qsub = draft->qsub;
+    if (qsub->is_command && !qsub->is_interactive)
+        return vt_error_set(error, VT_ERROR_USER, "command line: option '-x' needs '-I' before it");
+    if (qsub->is_command && !qsub->script)
+        return vt_error_set(error, VT_ERROR_USER, "command line: option '-x' needs a command");
+    if (qsub->is_interactive && !qsub->is_command) {
+        add_word(draft, "-I");
+        add_word(draft, "-x");
+    }
+    return true;
+}
+
 static const Step steps[] = {check_site,  check_problem, check_image,  take_nodes,
                              take_vcpus,  take_ram,      check_limits, raise_resources,
-                             add_request, add_exclusive, add_name};
+                             add_request, add_exclusive, add_name,     add_terminal};
 
 VtTorque *vt_torque_new(const VtQsub *qsub, const VtSettings *settings, GError **error)
 {

@@ -14,7 +14,9 @@
 #include "conf/settings.h"
 
 typedef struct {
-    GPtrArray *argv;  /* of char *, "qsub" first and NULL last */
+    /* Of char *, "qsub" first and NULL last. For a job at a terminal the envelope's path is to be
+     * put before that. */
+    GPtrArray *argv;
     char *word;       /* the request's */
     GPtrArray *notes; /* of char *: what the user should know, one line each */
 } VtTorque;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli/attach.c - the user's end of a run connection. */
+/* cli/attach.c - the user's end of a run connection, or of a shell's. */
 #include "cli/attach.h"
 
 #include <errno.h>
@@ -27,9 +27,9 @@ typedef struct {
     GByteArray *held;
     gsize piece; /* bytes that can be written without blocking when it is ready */
     guint watch;
-    guint32 owed;    /* written, not yet credited */
-    guint64 granted; /* what the engine may still send */
-    bool broken;     /* nobody reads it */
+    guint32 owed;   /* written, not yet credited */
+    gint64 granted; /* what the engine may still send */
+    bool broken;    /* nobody reads it */
 } Output;
 
 typedef struct Attach {
@@ -37,10 +37,12 @@ typedef struct Attach {
     VtResult *result;
     VtChannel *channel;
     Output outputs[3];
-    guint input_watch;
+    guint input_watch, signal_watch;
     guint64 input_credit;
+    int signals; /* signalfd */
     guint interrupts;
     gint64 newest_us[WIRE_SIGNAL_MAX + 1]; /* when each signal was passed on; 0: never */
+    bool is_running;                       /* the program in the guest */
     bool progress_shown;
     bool finished; /* nothing more comes from the engine */
     GMainLoop *loop;
@@ -130,23 +132,64 @@ static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 
 static void take_output(Output *output, const guint8 *payload, gsize size)
 {
+    /* Of a session beside the job's the engine keeps nothing: the tail comes as the agent sends it. */
+    gint64 beyond = output->attach->what->is_shell ? WIRE_TAIL_MAX : 0;
+    output->granted -= (gint64)size;
     /* An engine that breaks the rules is not listened to, and ended. */
-    if (size > output->granted) {
+    if (output->granted < -beyond) {
+        g_clear_pointer(&output->attach->channel, vt_channel_free);
         g_main_loop_quit(output->attach->loop);
         return;
     }
-    output->granted -= size;
     if (output->broken) {
         output->owed += (guint32)size;
         credit(output, true);
         return;
     }
     g_byte_array_append(output->held, payload, (guint)size);
+    if (output->fd == output->attach->what->errors && output->attach->what->are_errors_quoted)
+        vt_terminal_make_printable((char *)output->held->data + output->held->len - size, size);
     if (output->watch == 0)
         output->watch = g_unix_fd_add(output->fd, G_IO_OUT | G_IO_ERR, on_writable, output);
 }
 
 static gboolean on_input(gint fd, GIOCondition condition, gpointer data);
+
+static void send_size(Attach *attach)
+{
+    guint8 payload[4];
+    guint16 rows, columns;
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    vt_terminal_get_size(attach->what->terminal, &rows, &columns);
+    wire_put_u16(&writer, rows);
+    wire_put_u16(&writer, columns);
+    vt_channel_send(attach->channel, WIRE_WINSIZE, 0, payload, sizeof payload);
+}
+
+/* The program in the guest runs, and our terminal is its. */
+static void enter_terminal(Attach *attach)
+{
+    VtTerminal *terminal = attach->what->terminal;
+    if (!terminal || terminal->is_raw || !attach->is_running)
+        return;
+    vt_terminal_set_raw(terminal);
+    send_size(attach);
+}
+
+/* Nobody sits at our terminal any more: neither does anybody at the guest's. */
+static void hang_up(Attach *attach)
+{
+    vt_terminal_restore(attach->what->terminal);
+    vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDOUT, "", 1);
+    if (!attach->what->is_shell) {
+        vt_channel_send(attach->channel, CTL_END, CTL_END_TERM, NULL, 0);
+        return;
+    }
+    attach->result->has_outcome = true;
+    attach->result->reason = CTL_REASON_ENDED;
+    attach->result->message = g_strdup("hung up");
+    g_main_loop_quit(attach->loop);
+}
 
 static void watch_input(Attach *attach)
 {
@@ -167,24 +210,61 @@ static bool is_anothers(int fd)
     return foreground >= 0 && foreground != getpgrp();
 }
 
+/* What was typed, without the escapes; one may make one byte more. -1 where nobody types any
+ * more. */
+static ssize_t read_terminal(Attach *attach, guint8 *bytes, gsize size)
+{
+    bool is_left = false;
+    ssize_t n = read(attach->what->input, bytes, size - 1);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (n > 0)
+        n = (ssize_t)vt_terminal_filter(attach->what->terminal, bytes, (gsize)n, &is_left);
+    else
+        is_left = true;
+    return is_left ? -1 : n;
+}
+
+static ssize_t read_input(Attach *attach, guint8 *bytes, gsize size)
+{
+    ssize_t n = read(attach->what->input, bytes, size);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    return n > 0 ? n : -1;
+}
+
+static gboolean stop_input(Attach *attach)
+{
+    attach->input_watch = 0;
+    attach->input_credit = 0;
+    if (attach->what->terminal)
+        hang_up(attach);
+    else
+        vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
+    return G_SOURCE_REMOVE;
+}
+
 static gboolean on_input(gint fd, GIOCondition condition, gpointer data)
 {
     Attach *attach = data;
     guint8 bytes[WIRE_PAYLOAD_MAX];
+    gsize size = MIN(sizeof bytes, attach->input_credit);
     if (is_anothers(fd)) {
         attach->input_watch = g_timeout_add(BACKGROUND_STEP_MS, on_input_again, attach);
         return G_SOURCE_REMOVE;
     }
-    ssize_t n = read(fd, bytes, MIN(sizeof bytes, attach->input_credit));
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return G_SOURCE_CONTINUE;
-    if (n <= 0) {
-        vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
+    enter_terminal(attach);
+    /* More comes when the guest has read what it holds. */
+    if (attach->what->terminal && size < 2) {
         attach->input_watch = 0;
-        attach->input_credit = 0;
         return G_SOURCE_REMOVE;
     }
-    vt_channel_send(attach->channel, WIRE_DATA, WIRE_STDIN, bytes, (gsize)n);
+    ssize_t n = attach->what->terminal ? read_terminal(attach, bytes, size)
+                                       : read_input(attach, bytes, size);
+    if (n < 0)
+        return stop_input(attach);
+    if (n > 0)
+        vt_channel_send(attach->channel, WIRE_DATA, WIRE_STDIN, bytes, (gsize)n);
     attach->input_credit -= (guint64)n;
     if (attach->input_credit > 0)
         return G_SOURCE_CONTINUE;
@@ -201,6 +281,15 @@ static void take_credit(Attach *attach, guint32 bytes)
         watch_input(attach);
 }
 
+static void take_started(Attach *attach)
+{
+    clear_progress(attach);
+    attach->is_running = true;
+    enter_terminal(attach);
+    if (attach->what->input < 0)
+        vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
+}
+
 static void take_phase(Attach *attach, unsigned phase, guint64 at)
 {
     if (phase >= CTL_PHASES)
@@ -210,11 +299,8 @@ static void take_phase(Attach *attach, unsigned phase, guint64 at)
         show_progress(attach, "starting the virtual machine ...");
     else if (phase == CTL_PHASE_READY)
         show_progress(attach, "starting the job ...");
-    else if (phase == CTL_PHASE_RUNNING) {
-        clear_progress(attach);
-        if (attach->what->input < 0)
-            vt_channel_send(attach->channel, WIRE_CLOSE, WIRE_STDIN, "", 1);
-    }
+    else if (phase == CTL_PHASE_RUNNING)
+        take_started(attach);
 }
 
 /* An engine that was taken over must not speak to the terminal. (transfer full) */
@@ -239,7 +325,8 @@ static void take_text(Attach *attach, const WireHeader *header, const guint8 *pa
         return;
     if (header->type == CTL_NOTE) {
         clear_progress(attach);
-        g_printerr("%s: note: %s\n", attach->what->program_name, shown);
+        g_printerr("%s: note: %s%s\n", attach->what->program_name, shown,
+                   attach->what->terminal && attach->what->terminal->is_raw ? "\r" : "");
         return;
     }
     if (attach->result->has_outcome)
@@ -289,6 +376,9 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
             attach->input_credit = 0;
         }
         break;
+    case WIRE_STARTED:
+        take_started(attach);
+        break;
     case WIRE_EXIT:
         take_exit(attach, header, payload);
         break;
@@ -321,7 +411,7 @@ static gboolean on_patience_over(gpointer data)
 
 static void interrupt(Attach *attach)
 {
-    if (++attach->interrupts < 2 || attach->what->is_batch) {
+    if (++attach->interrupts < 2 || attach->what->is_batch || attach->what->is_shell) {
         vt_channel_send(attach->channel, WIRE_SIGNAL, SIGINT, NULL, 0);
         return;
     }
@@ -339,6 +429,25 @@ static bool is_repeated(Attach *attach, guint32 number)
     return is_repeated;
 }
 
+/* What is the terminal's, not the guest's. False: it is the guest's. */
+static bool take_terminal_signal(Attach *attach, guint32 number)
+{
+    VtTerminal *terminal = attach->what->terminal;
+    if (number == SIGTSTP) {
+        vt_terminal_restore(terminal);
+        kill(getpid(), SIGSTOP);
+    } else if (number == SIGHUP || number == SIGTERM) {
+        hang_up(attach);
+    } else if (number == SIGWINCH && attach->is_running) {
+        send_size(attach);
+    } else if (number == SIGCONT) {
+        terminal->is_raw = false;
+        enter_terminal(attach);
+    }
+    return number == SIGTSTP || number == SIGHUP || number == SIGTERM || number == SIGWINCH ||
+           number == SIGCONT;
+}
+
 static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
 {
     Attach *attach = data;
@@ -346,35 +455,41 @@ static gboolean on_signal(gint fd, GIOCondition condition, gpointer data)
     while (read(fd, &info, sizeof info) == sizeof info) {
         if (attach->what->is_batch && is_repeated(attach, info.ssi_signo))
             continue;
+        if (attach->what->terminal && take_terminal_signal(attach, info.ssi_signo))
+            continue;
         attach->result->terminated |= info.ssi_signo == SIGTERM;
         if (info.ssi_signo == SIGINT)
             interrupt(attach);
         else
             vt_channel_send(attach->channel, WIRE_SIGNAL, (guint8)info.ssi_signo, NULL, 0);
         /* The shell that waits for us must see us stop. */
-        if (info.ssi_signo == SIGTSTP)
+        if (info.ssi_signo == SIGTSTP) {
+            vt_channel_flush(attach->channel);
             kill(getpid(), SIGSTOP);
+        }
     }
     return G_SOURCE_CONTINUE;
 }
 
 static bool watch_signals(Attach *attach)
 {
-    static const int forwarded[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
-                                    SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT};
+    static const int forwarded[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
+                                    SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH};
     struct sigaction starters;
     sigset_t set;
     sigemptyset(&set);
     /* What the starter ignores (nohup; a script's background jobs), a job of this machine's own
      * would ignore. */
     for (gsize i = 0; i < G_N_ELEMENTS(forwarded); i++)
-        if (sigaction(forwarded[i], NULL, &starters) == 0 && starters.sa_handler != SIG_IGN)
+        if (sigaction(forwarded[i], NULL, &starters) == 0 && starters.sa_handler != SIG_IGN &&
+            (forwarded[i] != SIGWINCH || attach->what->terminal))
             sigaddset(&set, forwarded[i]);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0)
         return false;
     sigprocmask(SIG_BLOCK, &set, NULL);
-    g_unix_fd_add(fd, G_IO_IN, on_signal, attach);
+    attach->signals = fd;
+    attach->signal_watch = g_unix_fd_add(fd, G_IO_IN, on_signal, attach);
     return true;
 }
 
@@ -408,14 +523,17 @@ static void send_opening(Attach *attach)
     VtChannel *channel = attach->channel;
     guint8 payload[64 + WIRE_STRING_MAX];
     WireWriter writer = wire_writer(payload, sizeof payload);
+    guint16 rows = 0, columns = 0;
+    guint8 flags = what->terminal ? WIRE_OPEN_PTY : is_joined(what) ? WIRE_OPEN_JOINED : 0;
+    if (what->terminal)
+        vt_terminal_get_size(what->terminal, &rows, &columns);
     for (int i = 0; i < 2; i++)
         wire_put_u32(&writer, 0);
     wire_put_u32(&writer, what->umask_bits);
-    wire_put_u16(&writer, 0);
-    wire_put_u16(&writer, 0);
+    wire_put_u16(&writer, rows);
+    wire_put_u16(&writer, columns);
     wire_put_string(&writer, what->cwd);
-    vt_channel_send(channel, WIRE_OPEN, is_joined(what) ? WIRE_OPEN_JOINED : 0, payload,
-                    writer.used);
+    vt_channel_send(channel, WIRE_OPEN, flags, payload, writer.used);
     vt_channel_send(channel, WIRE_WORD, WIRE_WORD_PROGRAM, what->program, strlen(what->program));
     send_words(channel, WIRE_WORD_ARG, what->argv);
     send_words(channel, WIRE_WORD_ENV, what->env);
@@ -425,8 +543,8 @@ static void send_opening(Attach *attach)
         wire_put_u64(&limit, what->limits[i].hard);
         vt_channel_send(channel, WIRE_LIMIT, (guint8)what->limits[i].resource, payload, limit.used);
     }
-    gsize size;
-    const guint8 *script = g_bytes_get_data(what->script, &size);
+    gsize size = 0;
+    const guint8 *script = what->script ? g_bytes_get_data(what->script, &size) : NULL;
     for (gsize at = 0; at < size; at += WIRE_PAYLOAD_MAX)
         vt_channel_send(channel, CTL_SCRIPT, 0, script + at, MIN(size - at, WIRE_PAYLOAD_MAX));
     vt_channel_send(channel, WIRE_START, 0, NULL, 0);
@@ -457,13 +575,20 @@ void vt_attach(const VtAttachment *attachment, int run, VtResult *result)
         return;
     }
     attach.channel = vt_channel_new(run, &handlers, &attach);
-    start_outputs(&attach);
     send_opening(&attach);
+    start_outputs(&attach);
     g_main_loop_run(attach.loop);
     clear_progress(&attach);
+    if (attachment->terminal)
+        vt_terminal_restore(attachment->terminal);
     vt_channel_free(attach.channel);
-    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++)
+    g_clear_handle_id(&attach.input_watch, g_source_remove);
+    g_clear_handle_id(&attach.signal_watch, g_source_remove);
+    vt_fd_clear(&attach.signals);
+    for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
+        g_clear_handle_id(&attach.outputs[which].watch, g_source_remove);
         g_byte_array_unref(attach.outputs[which].held);
+    }
     g_main_loop_unref(attach.loop);
 }
 

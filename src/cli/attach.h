@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/attach.h - the user's end of a run connection: opens the job's session, streams it, forwards
- * signals.
+ * cli/attach.h - the user's end of a run connection, or of a shell's: opens the session, streams
+ * it, forwards signals.
  *
  * Theory of operation. Everything is an event in the default GLib main context. Output is written
  * only when the descriptor is ready, in pieces that cannot block, and credited when written; so a
  * slow reader of stdout never holds up stderr. When the script has ended, all that the engine still
- * holds is taken into memory (a window and a tail at most): the virtual machine waits for no reader.
- * It ends by the engine's CTL_OUTCOME or the connection's end, when all output is written: engine
- * and keeper may be gone long before.
+ * holds is taken into memory (a window and a tail at most): the virtual machine waits for no
+ * reader. It ends by the engine's CTL_OUTCOME or the connection's end, when all output is written:
+ * engine and keeper may be gone long before.
  */
 #pragma once
 
@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "cli/limit.h"
+#include "cli/terminal.h"
 #include "ctl/run.h"
 
 typedef struct {
@@ -27,14 +28,19 @@ typedef struct {
     const char *const *env;
     const VtLimit *limits;
     gsize n_limits;
-    GBytes *script;
-    int input;    /* -1: none */
-    int output;   /* WIRE_STDOUT */
-    int errors;   /* WIRE_STDERR */
-    bool verbose; /* notes of CTL_NOTE_VERBOSE are printed */
+    GBytes *script; /* NULL: none */
+    /* What the program in the guest sits at, by way of ours; NULL: pipes. It is raw while the
+     * program runs. HUP and TERM hang up then, as its end does, and as `~.` after Enter */
+    VtTerminal *terminal;
+    int input;              /* -1: none */
+    int output;             /* WIRE_STDOUT */
+    int errors;             /* WIRE_STDERR */
+    bool are_errors_quoted; /* there, all but line feeds that is not printable ASCII becomes '?' */
+    bool verbose;           /* notes of CTL_NOTE_VERBOSE are printed */
     /* A batch system's job: signals come several times and count once, and a second INT is one like
      * the first */
     bool is_batch;
+    bool is_shell; /* a session beside the job's (ctl/control.h): its end is not the job's */
     bool progress; /* a line about the boot on the terminal, while nothing else is printed */
 } VtAttachment;
 

@@ -15,10 +15,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "cli/terminal.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
+#include "job/job.h"
 
 #define ASK_TIMEOUT_MS 2000
 #define END_PATIENCE_MS 15000 /* for an engine, after the grace */
@@ -176,7 +178,7 @@ static int connect_daemon(const VtLiveJob *job)
     return err < 0 ? err : vt_fd_steal(&door);
 }
 
-static int connect_engine(const VtLiveJob *job, GError **error)
+int vt_jobs_connect(const VtLiveJob *job, GError **error)
 {
     vt_autofd root = job->is_batch ? -1 : open_root(NULL);
     vt_autofd fd = job->is_batch ? connect_daemon(job)
@@ -188,26 +190,48 @@ static int connect_engine(const VtLiveJob *job, GError **error)
     return vt_fd_steal(&fd);
 }
 
-static char *ask_on(int fd, guint8 request, guint8 aux, int timeout_ms)
+VtLiveJob *vt_jobs_find_machine(const char *text, guint8 *machine, GError **error)
+{
+    guint64 number = 1;
+    const char *slash = strchr(text, '/');
+    if (slash && !g_ascii_string_to_unsigned(slash + 1, 10, 1, VT_VMS_MAX, &number, NULL)) {
+        vt_error_set(error, VT_ERROR_USER,
+                     "'%s': must be JOB/N, N the number of a virtual machine from 1 to %u", text,
+                     VT_VMS_MAX);
+        return NULL;
+    }
+    g_autofree char *id = g_strndup(text, slash ? (gsize)(slash - text) : strlen(text));
+    *machine = (guint8)(number - 1);
+    return vt_jobs_find(id, error);
+}
+
+char *vt_jobs_ask_on(int fd, const VtLiveJob *job, guint8 request, guint8 aux, const void *payload,
+                     gsize size, int timeout_ms, GError **error)
 {
     WireHeader header;
+    char why[WIRE_STRING_MAX + 1];
     g_autofree char *text = g_malloc(WIRE_PAYLOAD_MAX + 1);
-    if (ctl_door_send(fd, request, aux, NULL, 0, NULL, 0) < 0 ||
-        ctl_door_receive(fd, &header, text, timeout_ms) < 0 || header.type != CTL_ANSWER)
+    if (ctl_door_send(fd, request, aux, payload, size, NULL, 0) < 0 ||
+        ctl_door_receive(fd, &header, text, timeout_ms) < 0 ||
+        (header.type != CTL_ANSWER && header.type != CTL_REFUSED)) {
+        vt_error_set(error, VT_ERROR_HOST, "the engine of job '%s' does not answer", job->id);
         return NULL;
+    }
+    if (header.type == CTL_REFUSED) {
+        WireReader reader = wire_reader(text, header.length);
+        wire_get_string(&reader, why, sizeof why);
+        vt_terminal_make_printable(why, strlen(why));
+        vt_error_set(error, VT_ERROR_HOST, "job '%s': %s", job->id, why);
+        return NULL;
+    }
     text[header.length] = '\0';
     return g_steal_pointer(&text);
 }
 
 char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_ms, GError **error)
 {
-    vt_autofd fd = connect_engine(job, error);
-    if (fd < 0)
-        return NULL;
-    char *text = ask_on(fd, request, aux, timeout_ms);
-    if (!text)
-        vt_error_set(error, VT_ERROR_HOST, "the engine of job '%s' does not answer", job->id);
-    return text;
+    vt_autofd fd = vt_jobs_connect(job, error);
+    return fd < 0 ? NULL : vt_jobs_ask_on(fd, job, request, aux, NULL, 0, timeout_ms, error);
 }
 
 /* Its keeper is root's: where the engine does not obey, the batch system's own order does. */
@@ -215,10 +239,11 @@ static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **err
 {
     g_autofree char *taken = NULL;
     char byte;
-    vt_autofd fd = connect_engine(job, error);
+    vt_autofd fd = vt_jobs_connect(job, error);
     if (fd < 0)
         return false;
-    taken = ask_on(fd, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, ASK_TIMEOUT_MS);
+    taken = vt_jobs_ask_on(fd, job, CTL_END, now ? CTL_END_NOW : CTL_END_TERM, NULL, 0,
+                           ASK_TIMEOUT_MS, NULL);
     if (!taken || !vt_fd_wait(fd, grace_ms + END_PATIENCE_MS) || recv(fd, &byte, 1, 0) > 0)
         return vt_error_set(error, VT_ERROR_HOST,
                             "job '%s' does not end: end it by the batch system", job->id);

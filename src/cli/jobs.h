@@ -40,6 +40,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtLiveJob, vt_live_job_free)
  * answer. (transfer full) text, or NULL. */
 char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_ms, GError **error);
 
+/* The same, with a payload, on a connection of vt_jobs_connect(), which stays. */
+char *vt_jobs_ask_on(int fd, const VtLiveJob *job, guint8 request, guint8 aux, const void *payload,
+                     gsize size, int timeout_ms, GError **error);
+
+/* A control connection to the job's engine, or -1. (transfer full) */
+int vt_jobs_connect(const VtLiveJob *job, GError **error);
+
+/* The job and the number of a virtual machine, from 0, that `text` names: JOB[/N]. (transfer
+ * full) */
+VtLiveJob *vt_jobs_find_machine(const char *text, guint8 *machine, GError **error);
+
 /* Ends the job and waits until its run folder is gone. An engine that does not obey in time is
  * ended by its keeper, a keeper that does not by SIGKILL. Of the batch system's jobs the end of the
  * engine is waited for, which must obey. */

@@ -70,7 +70,7 @@ static void add_exec(GStrvBuilder *argv, const char *shell)
     g_strv_builder_add(argv, is_csh ? "exec $argv:q" : "exec \"$0\" \"$@\"");
 }
 
-static bool check_size(char *const *argv, const char *origin, GError **error)
+static bool check_size(char *const *argv, const char *what, GError **error)
 {
     gsize words = 0, bytes = 0;
     bool is_long = false;
@@ -80,8 +80,8 @@ static bool check_size(char *const *argv, const char *origin, GError **error)
     }
     if (is_long || words > ARGUMENTS_MAX || bytes > BYTES_MAX)
         return vt_error_set(error, VT_ERROR_USER,
-                            "%s: -F has more than %d words, %d bytes, or %d bytes in a word",
-                            origin, ARGUMENTS_MAX, BYTES_MAX, WIRE_WORD_MAX);
+                            "%s has more than %d words, %d bytes, or %d bytes in a word", what,
+                            ARGUMENTS_MAX, BYTES_MAX, WIRE_WORD_MAX);
     return true;
 }
 
@@ -110,7 +110,31 @@ bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell, 
     const char *program = family != FAMILY_NONE ? shell->text : find_login_shell(job, notes);
     const char *interpreter = family != FAMILY_SH ? shell->text : NULL;
     g_auto(GStrv) argv = make_argv(program, interpreter, family == FAMILY_SH, words);
-    if (!check_size(argv, origin, error))
+    g_autofree char *what = g_strconcat(origin ? origin : "", ": -F", NULL);
+    if (!check_size(argv, what, error))
+        return false;
+    *login = (VtLogin){g_strdup(program), g_steal_pointer(&argv)};
+    return true;
+}
+
+bool vt_login_load_shell(VtLogin *login, const VtJob *job, const VtOptionText *shell,
+                         const char *command, char *const *words, GPtrArray *notes, GError **error)
+{
+    bool is_named = shell && shell->text;
+    if (is_named && !check_shell(job, shell, error))
+        return false;
+    const char *program = is_named ? shell->text : find_login_shell(job, notes);
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    if (command) {
+        add_exec(builder, program);
+        g_strv_builder_add(builder, command);
+    } else {
+        add_login_name(builder, program);
+    }
+    for (; command && words && *words; words++)
+        g_strv_builder_add(builder, *words);
+    g_auto(GStrv) argv = g_strv_builder_end(builder);
+    if (!check_size(argv, "the command", error))
         return false;
     *login = (VtLogin){g_strdup(program), g_steal_pointer(&argv)};
     return true;

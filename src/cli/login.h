@@ -28,5 +28,11 @@ typedef struct {
 bool vt_login_load(VtLogin *login, const VtJob *job, const VtOptionText *shell, char *const *words,
                    const char *origin, GPtrArray *notes, GError **error);
 
+/* A login shell of `job` at which somebody types, that which -S names (`shell`, NULL or no text:
+ * the owner's), or `command` with `words` (NULL: none) executed by it. Of the job only the image
+ * and the owner's shell count. Fails, and tells in `notes`, as above. */
+bool vt_login_load_shell(VtLogin *login, const VtJob *job, const VtOptionText *shell,
+                         const char *command, char *const *words, GPtrArray *notes, GError **error);
+
 /* Frees what it holds; all zero afterwards. */
 void vt_login_clear(VtLogin *login);

@@ -88,6 +88,19 @@ static bool apply_export(const Reader *reader, const char *value, GError **error
     return reader->options->is_all_exported = true;
 }
 
+static bool apply_interactive(const Reader *reader, const char *value, GError **error)
+{
+    return reader->options->is_interactive = true;
+}
+
+static bool apply_command(const Reader *reader, const char *value, GError **error)
+{
+    if (reader->place != VT_PLACE_LINE)
+        return vt_error_set(error, VT_ERROR_USER, "%s: option '-x' is for the command line alone",
+                            reader->origin);
+    return reader->options->is_command = true;
+}
+
 static bool apply_report(const Reader *reader, const char *value, GError **error)
 {
     if (!*value)
@@ -258,6 +271,10 @@ static const OptionInfo table[] = {
     {"-S", "SHELL", apply_shell, "program that reads the script (default: the login shell)"},
     {"-V", NULL, apply_export, "hand the whole environment to the job"},
     {"-v", "NAME[=VALUE][,...]", apply_variables, "hand these variables to the job"},
+    {"-I", NULL, apply_interactive,
+     "a shell at this terminal in place of a script; a script's #PBS lines count"},
+    {"-x", NULL, apply_command,
+     "with -I: what stands for the script is a command, run at the terminal"},
     {"-l", "RESOURCE=VALUE[,...]", apply_resources,
      "limits: walltime= and cput=[[HH:]MM:]SS, mem=SIZE, nodes=1:ppn=N"},
     {"--report", "FILE", apply_report, "write outcome, phases and times to FILE as JSON"},
@@ -276,7 +293,6 @@ static const OptionInfo table[] = {
     {"-f", NULL, NULL, NOT_LOCAL},
     {"-h", NULL, NULL, NOT_LOCAL},
     {"-i", NULL, NULL, NOT_BUILT},
-    {"-I", NULL, NULL, NOT_BUILT},
     {"-J", NULL, NULL, NOT_BUILT},
     {"-k", NULL, NULL, NOT_LOCAL},
     {"-K", NULL, NULL, NOT_BUILT},
@@ -292,7 +308,6 @@ static const OptionInfo table[] = {
     {"-T", NULL, NULL, NOT_LOCAL},
     {"-u", NULL, NULL, NOT_LOCAL},
     {"-W", NULL, NULL, NOT_LOCAL},
-    {"-x", NULL, NULL, NOT_BUILT},
     {"-X", NULL, NULL, NOT_BUILT},
     {"-z", NULL, NULL, NOT_LOCAL},
     {"-gf", NULL, NULL, "is replaced by --dry-run"},
@@ -421,6 +436,10 @@ VtOptions *vt_options_parse(int argc, char *const *argv, GError **error)
         return NULL;
     if (options->script && strcmp(options->script, "-") == 0)
         g_clear_pointer(&options->script, g_free);
+    if (options->is_command && (!options->is_interactive || !options->script)) {
+        vt_error_set(error, VT_ERROR_USER, "command line: option '-x' goes with -I and a command");
+        return NULL;
+    }
     return g_steal_pointer(&options);
 }
 

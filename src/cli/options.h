@@ -44,6 +44,8 @@ typedef struct {
     char *report;
     char *script;                    /* NULL: standard input */
     bool is_all_exported;            /* -V */
+    bool is_interactive;             /* -I */
+    bool is_command;                 /* -x: `script` is a command, executed as it is */
     VtOptionText name;               /* -N */
     VtOptionText output;             /* -o */
     VtOptionText error;              /* -e */

@@ -42,6 +42,11 @@ typedef struct {
 static bool load_script(Draft *draft, GError **error)
 {
     VtSubmission *submission = draft->submission;
+    const VtOptions *options = draft->options;
+    if (options->is_interactive && (!options->script || options->is_command)) {
+        submission->script = g_bytes_new(NULL, 0);
+        return true;
+    }
     submission->is_stdin_script = draft->options->script == NULL;
     submission->script =
         vt_script_load(draft->options->script, draft->stdin_fd, submission->decided.notes, error);
@@ -55,6 +60,23 @@ static bool load_directives(Draft *draft, GError **error)
     g_autoptr(GPtrArray) directives = vt_directives_parse(script, size, VT_DIRECTIVE_PREFIX, error);
     return directives && vt_options_add_directives(draft->options, directives,
                                                    draft->submission->decided.notes, error);
+}
+
+/* Of a script that comes with -I qsub takes the directives alone. */
+static bool choose_terminal(Draft *draft, GError **error)
+{
+    VtSubmission *submission = draft->submission;
+    const VtOptions *options = draft->options;
+    submission->is_interactive = options->is_interactive;
+    if (!submission->is_interactive)
+        return true;
+    if (options->output.text || options->error.text || options->join.text)
+        g_ptr_array_add(
+            submission->decided.notes,
+            g_strdup("with -I the output is the terminal's: -o, -e and -j are ignored"));
+    g_bytes_unref(submission->script);
+    submission->script = g_bytes_new(NULL, 0);
+    return true;
 }
 
 static bool check_host(Draft *draft, GError **error)
@@ -196,6 +218,10 @@ static bool load_command(Draft *draft, GError **error)
         if (!words)
             return false;
     }
+    if (options->is_interactive)
+        return vt_login_load_shell(&draft->submission->command, draft->job, &options->shell,
+                                   options->is_command ? options->script : NULL, words,
+                                   draft->submission->decided.notes, error);
     return vt_login_load(&draft->submission->command, draft->job, &options->shell, words,
                          options->arguments.origin, draft->submission->decided.notes, error);
 }
@@ -203,6 +229,8 @@ static bool load_command(Draft *draft, GError **error)
 static bool load_environment(Draft *draft, GError **error)
 {
     g_autoptr(GStrvBuilder) variables = g_strv_builder_new();
+    if (draft->options->is_interactive && g_getenv("TERM"))
+        g_strv_builder_add(variables, "TERM");
     for (guint place = 0; place < VT_PLACES; place++) {
         const GPtrArray *list = draft->options->variables[place];
         for (guint i = 0; i < list->len; i++)
@@ -215,6 +243,7 @@ static bool load_environment(Draft *draft, GError **error)
         .submit_environment = own,
         .work_dir = draft->submission->cwd,
         .is_all_exported = draft->options->is_all_exported,
+        .is_interactive = draft->options->is_interactive,
         .variables = all,
     };
     draft->submission->environment =
@@ -242,10 +271,12 @@ static bool find_outputs(Draft *draft, GError **error)
     const VtOptions *options = draft->options;
     VtSubmission *submission = draft->submission;
     GError *problem = NULL;
+    bool is_to_terminal = options->is_interactive;
     submission->join = find_join(&options->join);
-    submission->output_path =
-        vt_output_find("-o", &options->output, draft->job->submit_dir, draft->job, 'o', &problem);
-    if (!problem)
+    if (!is_to_terminal)
+        submission->output_path = vt_output_find("-o", &options->output, draft->job->submit_dir,
+                                                 draft->job, 'o', &problem);
+    if (!problem && !is_to_terminal)
         submission->error_path = vt_output_find("-e", &options->error, draft->job->submit_dir,
                                                 draft->job, 'e', &problem);
     if (!problem && options->report)
@@ -265,9 +296,9 @@ static bool find_outputs(Draft *draft, GError **error)
 typedef bool (*Step)(Draft *draft, GError **error);
 
 static const Step steps[] = {
-    load_script,      load_directives, check_host,    load_owner, name_job,    resolve_request,
-    load_submit_dir,  load_mounts,     load_work_dir, find_image, find_kernel, load_command,
-    load_environment, load_limits,     find_outputs,  finish,
+    load_script,     load_directives,  choose_terminal, check_host,    load_owner, name_job,
+    resolve_request, load_submit_dir,  load_mounts,     load_work_dir, find_image, find_kernel,
+    load_command,    load_environment, load_limits,     find_outputs,  finish,
 };
 
 VtSubmission *vt_submission_new(VtOptions *options, const VtSettings *settings, int stdin_fd,

@@ -37,6 +37,7 @@ typedef struct {
     GArray *limits; /* of VtLimit */
     GBytes *script;
     bool is_stdin_script; /* standard input was the script: the job's own is empty */
+    bool is_interactive;  /* -I: the terminal is the job's, and there is no script */
 
     char *output_path; /* -o; NULL: vsub's stdout */
     char *error_path;  /* -e; NULL: vsub's stderr */

@@ -23,8 +23,10 @@
 #include "batch/local.h"
 #include "batch/torque.h"
 #include "ctl/run.h"
+#include "job/words.h"
 
-#define SCRIPT_DAYS_MAX 30 /* what jobs that never ran have left */
+#define SCRIPT_DAYS_MAX 30   /* what jobs that never ran have left */
+#define SCRIPT_NAME "XXXXXX" /* of a file, as for mkstemp */
 
 /* What the steps hand on. */
 typedef struct {
@@ -125,10 +127,16 @@ static bool load_script(Submit *submit, GError **error)
 }
 
 /* What this vsub's envelopes cannot carry, in qsub's words where qsub refuses it too. A script on
- * standard input loses its CR as qsub would have it. */
+ * standard input loses its CR as qsub would have it; one of a job at a terminal had directives
+ * alone. */
 static bool check_script(Submit *submit, GError **error)
 {
     gsize size, kept = 0;
+    if (submit->qsub->is_interactive) {
+        g_clear_pointer(&submit->script, g_bytes_unref);
+        submit->script = g_bytes_new(NULL, 0);
+        return true;
+    }
     const char *data = submit->script ? g_bytes_get_data(submit->script, &size) : NULL;
     const char *nul = data ? memchr(data, '\0', size) : NULL;
     if (!data || size == 0)
@@ -170,25 +178,53 @@ static void sweep_scripts(const char *folder)
     while (dir && (name = g_dir_read_name(dir))) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
         struct stat st;
-        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+        if (strlen(name) == strlen(SCRIPT_NAME) && lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
             st.st_mtime < time(NULL) - SCRIPT_DAYS_MAX * 86400)
             unlink(path);
     }
 }
 
-/* Puts the script into a file of the user's. Its path. (transfer full) */
-static char *keep_script(GBytes *script, GError **error)
+/* HOME may be another's (sudo): who can exchange a file there would have us run it. */
+static bool make_own_folder(const char *folder, GError **error)
 {
-    g_autofree char *folder = g_build_filename(g_get_home_dir(), ".vtorque", "scripts", NULL);
-    g_autofree char *path = g_build_filename(folder, "XXXXXX", NULL);
-    gsize size;
-    const void *data = g_bytes_get_data(script, &size);
-    if (g_mkdir_with_parents(folder, 0700) < 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make directory '%s'", folder);
+    struct stat st;
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make directory '%s'",
+                                  folder);
+    if (lstat(folder, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+        !(st.st_mode & (S_IWGRP | S_IWOTH)))
+        return true;
+    return vt_error_set(error, VT_ERROR_HOST,
+                        "'%s' must be a directory of your own that nobody else may write to",
+                        folder);
+}
+
+/* The user's folder for scripts in files. (transfer full), NULL: it is not theirs alone. */
+static char *make_folder(GError **error)
+{
+    const char *home = g_get_home_dir();
+    g_autofree char *own = g_build_filename(home, ".vtorque", NULL);
+    g_autofree char *folder = g_build_filename(own, "scripts", NULL);
+    struct stat st;
+    if (stat(home, &st) < 0 || (st.st_uid != geteuid() && st.st_uid != 0)) {
+        vt_error_set(error, VT_ERROR_HOST, "the home directory '%s' is another's", home);
         return NULL;
     }
+    bool ok = make_own_folder(own, error) && make_own_folder(folder, error);
+    return ok ? g_steal_pointer(&folder) : NULL;
+}
+
+/* Puts `script` into a file of the user's. Its path. (transfer full) */
+static char *keep_script(GBytes *script, int mode, GError **error)
+{
+    g_autofree char *folder = make_folder(error);
+    gsize size;
+    const void *data = g_bytes_get_data(script, &size);
+    if (!folder)
+        return NULL;
+    g_autofree char *path = g_build_filename(folder, SCRIPT_NAME, NULL);
     sweep_scripts(folder);
-    vt_autofd fd = g_mkstemp_full(path, O_WRONLY | O_CLOEXEC, 0600);
+    vt_autofd fd = g_mkstemp_full(path, O_WRONLY | O_CLOEXEC, mode);
     if (fd < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make a file in '%s'", folder);
         return NULL;
@@ -196,25 +232,57 @@ static char *keep_script(GBytes *script, GError **error)
     if (!vt_fd_write_all(fd, data, size, error) || fsync(fd) < 0) {
         if (error && !*error)
             vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot write");
-        g_prefix_error(error, "script of more than %d bytes, '%s': ", VT_ENVELOPE_MAX, path);
+        g_prefix_error(error, "the job's script, '%s': ", path);
         unlink(path);
         return NULL;
     }
     return g_steal_pointer(&path);
 }
 
+/* A dry run keeps nothing. */
+static char *keep(const Submit *submit, GBytes *script, int mode, GError **error)
+{
+    if (submit->qsub->is_dry_run)
+        return g_build_filename(g_get_home_dir(), ".vtorque", "scripts", SCRIPT_NAME, NULL);
+    return keep_script(script, mode, error);
+}
+
+/* What is executed at the terminal. (transfer full) */
+static bool find_words(const VtQsub *qsub, GStrv *words, GError **error)
+{
+    g_autoptr(GStrvBuilder) found = g_strv_builder_new();
+    g_auto(GStrv) arguments = NULL;
+    if (qsub->is_command) {
+        g_strv_builder_add(found, qsub->script);
+        arguments = vt_words_split(qsub->arguments.text ? qsub->arguments.text : "", false, error);
+        if (!arguments) {
+            g_prefix_error(error, "%s: -F: ", qsub->arguments.origin);
+            return false;
+        }
+        g_strv_builder_addv(found, (const char **)arguments);
+    }
+    *words = g_strv_builder_end(found);
+    return true;
+}
+
 /* The envelope, and the file that it speaks of where the script does not fit. */
 static GBytes *make_envelope(const Submit *submit, char **file, GError **error)
 {
     g_autofree char *run = find_run(error);
-    VtEnvelopeParts parts = {submit->script, submit->qsub->lines, run, submit->qsub->shell.text,
-                             NULL};
+    g_auto(GStrv) words = NULL;
+    if (submit->qsub->is_interactive && !find_words(submit->qsub, &words, error))
+        return NULL;
+    VtEnvelopeParts parts = {
+        .script = submit->script,
+        .lines = submit->qsub->lines,
+        .run = run,
+        .shell = submit->qsub->shell.text,
+        .terminal = words,
+    };
     g_autoptr(GBytes) envelope = run ? vt_envelope_new(&parts, error) : NULL;
     if (!envelope || g_bytes_get_size(envelope) <= VT_ENVELOPE_MAX)
         return g_steal_pointer(&envelope);
-    *file = submit->qsub->is_dry_run
-                ? g_build_filename(g_get_home_dir(), ".vtorque", "scripts", "XXXXXX", NULL)
-                : keep_script(submit->script, error);
+    *file = keep(submit, submit->script, 0600, error);
     parts.file = *file;
     GBytes *short_one = *file ? vt_envelope_new(&parts, error) : NULL;
     if (!short_one && *file && !submit->qsub->is_dry_run)
@@ -259,33 +327,58 @@ static int submit_plain(const Submit *submit, int argc, char **argv, GError **er
     return 0;
 }
 
+/* With a command qsub does without. */
+static bool check_terminal(const VtQsub *qsub, GError **error)
+{
+    if (!qsub->is_interactive || qsub->is_command || qsub->is_dry_run ||
+        (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
+        return true;
+    return vt_error_set(error, VT_ERROR_USER, "-I: standard input and output must be a terminal");
+}
+
+/* qsub reads the envelope from its standard input; or, for a job at a terminal, from a file, which
+ * is what the node executes. vtorque-run removes that. */
+static int hand_over(Submit *submit, VtTorque *torque, GBytes *envelope, GError **error)
+{
+    gsize size;
+    const char *data = g_bytes_get_data(envelope, &size);
+    g_autofree char *file = NULL;
+    if (submit->qsub->is_interactive) {
+        file = keep(submit, envelope, 0700, error);
+        if (!file)
+            return -1;
+        g_ptr_array_insert(torque->argv, (gint)torque->argv->len - 1, g_strdup(file));
+    }
+    char *const *argv = (char *const *)torque->argv->pdata;
+    if (submit->qsub->is_dry_run) {
+        g_autofree char *pairs = vt_request_format(&submit->qsub->option, &submit->qsub->directive);
+        g_print("# request\n%s\n%s\n", pairs, torque->word);
+        print_argv(submit->command, argv);
+        g_print("# envelope\n%.*s\n", (int)size, data);
+        return 0;
+    }
+    vt_autofd input = file ? -1 : vt_fd_from_bytes("envelope", data, size, error);
+    int status = file || input >= 0 ? run_qsub(submit->command, argv, input, error) : -1;
+    if (file)
+        unlink(file);
+    return status;
+}
+
 static int submit_vm(Submit *submit, const char *host, GError **error)
 {
     g_autofree char *file = NULL;
     g_autoptr(VtTorque) torque = vt_settings_check_host(submit->settings, host, error)
                                      ? vt_torque_new(submit->qsub, submit->settings, error)
                                      : NULL;
-    if (!torque || !check_script(submit, error))
+    if (!torque || !check_terminal(submit->qsub, error) || !check_script(submit, error))
         return -1;
     g_autoptr(GBytes) envelope = make_envelope(submit, &file, error);
     if (!envelope)
         return -1;
     for (guint i = 0; i < torque->notes->len; i++)
         g_printerr("vsub: note: %s\n", (const char *)torque->notes->pdata[i]);
-    gsize size;
-    const char *data = g_bytes_get_data(envelope, &size);
-    if (submit->qsub->is_dry_run) {
-        g_autofree char *pairs = vt_request_format(&submit->qsub->option, &submit->qsub->directive);
-        g_print("# request\n%s\n%s\n", pairs, torque->word);
-        print_argv(submit->command, (char *const *)torque->argv->pdata);
-        g_print("# envelope\n%.*s\n", (int)size, data);
-        return 0;
-    }
-    vt_autofd input = vt_fd_from_bytes("envelope", data, size, error);
-    int status = input < 0
-                     ? -1
-                     : run_qsub(submit->command, (char *const *)torque->argv->pdata, input, error);
-    if (file)
+    int status = hand_over(submit, torque, envelope, error);
+    if (file && !submit->qsub->is_dry_run)
         unlink(file);
     return status;
 }

@@ -57,7 +57,7 @@ static void print_json(const GPtrArray *jobs)
     json_decref(array);
 }
 
-bool vt_verb_list(int argc, char **argv, GError **error)
+bool vt_verb_list(int argc, char **argv, int *status, GError **error)
 {
     if (!vt_verb_parse(&argc, &argv, options, "[--json]", 0, 0, error))
         return false;

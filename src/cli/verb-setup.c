@@ -113,7 +113,7 @@ static bool check_path(const char *option, const char *path, GError **error)
                               "must be an absolute path");
 }
 
-bool vt_verb_setup(int argc, char **argv, GError **error)
+bool vt_verb_setup(int argc, char **argv, int *status, GError **error)
 {
     if (!vt_verb_parse(&argc, &argv, options, VT_VERB_SETUP_USAGE, 1, 1, error) ||
         !check_path("--torque-home", torque_home, error) || !check_path("--prefix", prefix, error))

@@ -65,7 +65,7 @@ static const struct {
     {"image", 2, show_image},
 };
 
-bool vt_verb_show(int argc, char **argv, GError **error)
+bool vt_verb_show(int argc, char **argv, int *status, GError **error)
 {
     if (!vt_verb_parse(&argc, &argv, options, VT_VERB_SHOW_USAGE, 1, 2, error))
         return false;

@@ -18,7 +18,11 @@ static const struct {
     {"list", vt_verb_list, "[--json]", "the jobs that run here in virtual machines"},
     {"end", vt_verb_end, "[--now] JOB",
      "end a job: TERM, the grace, KILL; --now: its machine goes at once"},
-    {"console", vt_verb_console, "JOB", "the end of a guest's serial console"},
+    {"shell", vt_verb_shell, VT_VERB_SHELL_USAGE,
+     "a shell of yours, or a command, in a job's guest"},
+    {"cp", vt_verb_cp, VT_VERB_CP_USAGE, "copy files and directories into a guest, or out of one"},
+    {"console", vt_verb_console, VT_VERB_CONSOLE_USAGE, "a guest's serial console"},
+    {"log", vt_verb_log, "JOB", "what became of a job so far"},
     {"show", vt_verb_show, VT_VERB_SHOW_USAGE, "the site's settings; the images for jobs"},
     {"setup", vt_verb_setup, VT_VERB_SETUP_USAGE,
      "makes this machine a node of Torque's, and back"},
@@ -76,9 +80,10 @@ int main(int argc, char **argv)
         g_print("vmgr (vTorque) " VT_VERSION "\n");
         return 0;
     }
+    int status = 0;
     VtVerbRun run = find_verb(argv[1], &error);
-    if (run && run(argc - 1, argv + 1, &error))
-        return 0;
+    if (run && run(argc - 1, argv + 1, &status, &error))
+        return status;
     if (!error)
         return VT_VERB_NOT_WELL;
     g_printerr("vmgr: %s\n", error->message);

@@ -101,6 +101,14 @@ static int find_gate(void)
     return -1;
 }
 
+static bool open_terminal(VtTerminal *terminal, GError **error)
+{
+    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+        return vt_error_set(error, VT_ERROR_USER,
+                            "-I: standard input and output must be a terminal");
+    return vt_terminal_open(terminal, STDIN_FILENO, error);
+}
+
 static int run(const VtSubmission *submission, guint64 started_us, GError **error)
 {
     vt_autofd output = -1, errors = -1;
@@ -108,9 +116,14 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .job = submission->decided.job, .gate = find_gate(), .run = -1};
     VtLaunch launch;
     VtResult result = {.started_us = started_us};
+    VtTerminal terminal = VT_TERMINAL_NONE;
     if (!open_outputs(submission, &output, &errors, error) ||
-        !vt_launch_start(&options, &launch, error))
+        (submission->is_interactive && !open_terminal(&terminal, error)))
         return -1;
+    if (!vt_launch_start(&options, &launch, error)) {
+        vt_terminal_close(&terminal);
+        return -1;
+    }
     const VtAttachment attachment = {
         .program_name = "vsub",
         .cwd = submission->cwd,
@@ -121,6 +134,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .limits = (const VtLimit *)(void *)submission->limits->data,
         .n_limits = submission->limits->len,
         .script = submission->script,
+        .terminal = submission->is_interactive ? &terminal : NULL,
         .input = submission->is_stdin_script ? -1 : STDIN_FILENO,
         .output = output,
         .errors = errors,
@@ -128,6 +142,7 @@ static int run(const VtSubmission *submission, guint64 started_us, GError **erro
         .progress = isatty(STDERR_FILENO),
     };
     vt_attach(&attachment, vt_fd_steal(&launch.run), &result);
+    vt_terminal_close(&terminal);
     take_keeper_status(&result, vt_launch_finish(&launch));
     vt_report_print_outcome(&result, "vsub");
     if (submission->is_verbose) {

@@ -2,9 +2,12 @@
 /* conf/choice.c - the closed lists of words. */
 #include "conf/choice.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
-#define IMAGE_NAME_MAX 64 /* bytes; with ".json" behind it, it is a file's name */
+#define IMAGE_NAME_MAX 64    /* bytes; with ".json" behind it, it is a file's name */
+#define NETWORK_NAME_MAX 253 /* bytes of a domain name */
+#define MAC_PREFIX_CHARS 8
 
 #define CHOICE(...)                                                                                \
     (const char *const[])                                                                          \
@@ -48,4 +51,30 @@ bool vt_image_name_is_valid(const char *name)
 {
     return strlen(name) <= IMAGE_NAME_MAX && g_ascii_isalnum(name[0]) &&
            strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._+-") == strlen(name);
+}
+
+bool vt_network_name_is_valid(const char *name)
+{
+    return strlen(name) <= NETWORK_NAME_MAX && (g_ascii_isalnum(name[0]) || name[0] == ':') &&
+           strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._:-") == strlen(name);
+}
+
+bool vt_address_is_valid(const char *address)
+{
+    struct in6_addr bytes;
+    return inet_pton(AF_INET, address, &bytes) == 1 || inet_pton(AF_INET6, address, &bytes) == 1;
+}
+
+bool vt_mac_prefix_parse(const char *text, guint64 *prefix)
+{
+    guint64 number = 0;
+    for (guint i = 0; i < MAC_PREFIX_CHARS; i++) {
+        bool is_colon = i % 3 == 2;
+        if (is_colon ? text[i] != ':' : !g_ascii_isxdigit(text[i]))
+            return false;
+        if (!is_colon)
+            number = number << 4 | (guint64)g_ascii_xdigit_value(text[i]);
+    }
+    *prefix = number;
+    return text[MAC_PREFIX_CHARS] == '\0' && !(number >> 16 & 1);
 }

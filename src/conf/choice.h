@@ -98,3 +98,19 @@ bool vt_choice_find(const VtChoice *choice, const char *word, guint *number);
 
 /* True for what can be an image's name: [A-Za-z0-9._+-]{1,64} that begins with a letter or digit. */
 bool vt_image_name_is_valid(const char *name);
+
+/* True for a name of a host or domain, or an IPv4 or IPv6 address: [A-Za-z0-9.:_-]{1,253} that begins
+ * with a letter, a digit or a colon. */
+bool vt_network_name_is_valid(const char *name);
+
+/* True for an IPv4 or IPv6 address. */
+bool vt_address_is_valid(const char *address);
+
+/* Sets `prefix` to the number of XX:XX:XX, the first bytes of a network card's own (unicast) address.
+ */
+bool vt_mac_prefix_parse(const char *text, guint64 *prefix);
+
+/* Most entries of such lists: resolv.conf's own limits, and the parameters that there are. */
+#define VT_NAME_SERVERS_MAX 3u
+#define VT_SEARCH_DOMAINS_MAX 6u
+#define VT_TIME_SERVERS_MAX 2u

@@ -75,18 +75,24 @@ static bool read_number(const VtSettingInfo *info, const char *text, guint64 *nu
     return true;
 }
 
-/* The expression that a list of hosts stands for; "*", the original's word for every host, is none
- * by itself. */
+/* The original's word for every host, which is no expression. Where nothing else is set, a plain
+ * job's vsub does not pay for an expression's compilation. */
+static bool is_every_host(const char *text)
+{
+    return strcmp(text, "*") == 0;
+}
+
+/* The expression that a list of hosts stands for. */
 static GRegex *make_regex(const char *text)
 {
-    g_autofree char *pattern = g_strdup_printf("^(?:%s)$", strcmp(text, "*") == 0 ? ".*" : text);
+    g_autofree char *pattern = g_strdup_printf("^(?:%s)$", text);
     return g_regex_new(pattern, G_REGEX_RAW, G_REGEX_MATCH_DEFAULT, NULL);
 }
 
 static bool is_regex(const char *text)
 {
-    g_autoptr(GRegex) regex = make_regex(text);
-    return regex != NULL;
+    g_autoptr(GRegex) regex = is_every_host(text) ? NULL : make_regex(text);
+    return regex || is_every_host(text);
 }
 
 /* Checks a word against `info` and puts it into `value`, of which nothing else is set yet. */
@@ -102,8 +108,22 @@ static bool read_word(const VtSettingInfo *info, const char *word, Value *value)
             return false;
         break;
     case VT_VALUE_PATH:
+    case VT_VALUE_PATHS:
         value->text = clean_path(word);
         return value->text != NULL;
+    case VT_VALUE_HOST:
+    case VT_VALUE_HOSTS:
+        if (!vt_network_name_is_valid(word))
+            return false;
+        break;
+    case VT_VALUE_ADDRESSES:
+        if (!vt_address_is_valid(word))
+            return false;
+        break;
+    case VT_VALUE_MAC:
+        if (!vt_mac_prefix_parse(word, &value->number))
+            return false;
+        break;
     case VT_VALUE_REGEX:
         if (!is_regex(word))
             return false;
@@ -137,30 +157,37 @@ static char *show_list(const GPtrArray *words)
     return g_string_free(g_steal_pointer(&shown), FALSE);
 }
 
-/* Reads a list; on failure `bad` is the word that is wrong. */
-static bool read_list(const GPtrArray *words, Value *value, const char **bad)
+/* Reads a list; on failure `bad` is the word that is wrong, or the first of too many. */
+static bool read_list(const VtSettingInfo *info, const GPtrArray *words, Value *value,
+                      const char **bad)
 {
     g_autoptr(GStrvBuilder) list = g_strv_builder_new();
     for (guint i = 0; i < words->len; i++) {
-        g_autofree char *path = clean_path(words->pdata[i]);
-        if (!path) {
+        Value one = {0};
+        if ((info->max > 0 && i >= info->max) || !read_word(info, words->pdata[i], &one)) {
             *bad = words->pdata[i];
             return false;
         }
-        g_strv_builder_add(list, path);
+        g_strv_builder_add(list, one.text);
+        g_free(one.text);
     }
     value->list = g_strv_builder_end(list);
     value->text = show_list(words);
     return true;
 }
 
+static bool is_list_type(VtValueType type)
+{
+    return type == VT_VALUE_PATHS || type == VT_VALUE_HOSTS || type == VT_VALUE_ADDRESSES;
+}
+
 static bool read_value(const VtSettingInfo *info, const VtAssignment *assignment, Value *value,
                        const char *origin, GError **error)
 {
     const GPtrArray *words = assignment->words;
-    if (info->type == VT_VALUE_PATHS) {
+    if (is_list_type(info->type)) {
         const char *bad;
-        return read_list(words, value, &bad) ||
+        return read_list(info, words, value, &bad) ||
                vt_error_set_value(error, VT_ERROR_CONFIG, origin, info->key, bad, info->range);
     }
     if (assignment->is_list)
@@ -357,8 +384,8 @@ bool vt_settings_is_set(const VtSettings *settings, VtSetting setting)
 bool vt_settings_has_host(const VtSettings *settings, VtSetting setting, const char *host)
 {
     const char *text = settings->values[setting].text;
-    if (!text)
-        return false;
+    if (!text || is_every_host(text))
+        return text != NULL;
     g_autoptr(GRegex) regex = make_regex(text);
     return g_regex_match(regex, host, G_REGEX_MATCH_DEFAULT, NULL);
 }

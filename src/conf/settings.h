@@ -58,6 +58,12 @@ typedef enum {
     VT_SETTING_TORQUE_HOME,         /* path */
     VT_SETTING_VMS_PER_NODE,        /* count */
     VT_SETTING_NET_DEFAULT,         /* VtNet */
+    VT_SETTING_MAC_PREFIX,          /* three bytes */
+    VT_SETTING_DOMAIN,              /* text; not set: none */
+    VT_SETTING_NAME_SERVER,         /* list of addresses */
+    VT_SETTING_SEARCH_DOMAIN,       /* list of domains */
+    VT_SETTING_NTP_SERVER_1,        /* text; not set: none */
+    VT_SETTING_NTP_SERVER_2,        /* text; not set: none */
     VT_SETTING_COUNT,
 } VtSetting;
 

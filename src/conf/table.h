@@ -14,6 +14,10 @@ typedef enum {
     VT_VALUE_SECONDS,
     VT_VALUE_PATH,
     VT_VALUE_PATHS,
+    VT_VALUE_HOST,      /* a name or address of the network */
+    VT_VALUE_HOSTS,     /* a list of them, `max` at most */
+    VT_VALUE_ADDRESSES, /* a list of addresses, `max` at most */
+    VT_VALUE_MAC,       /* three bytes, XX:XX:XX */
     VT_VALUE_REGEX,
     VT_VALUE_IMAGE,  /* host, tiny, or an image's name */
     VT_VALUE_CHOICE, /* a word of `choice`; its number is that of the word */

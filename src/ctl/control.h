@@ -10,14 +10,19 @@
 
 #include "ctl/run.h"
 
-#define CTL_CONTROLS_MAX 16 /* connections at a time */
+#define CTL_CONTROLS_MAX 16 /* connections at a time, but for shells */
+#define CTL_SHELLS_MAX 24   /* of all machines of a job; an agent has WIRE_SESSIONS_MAX sessions */
 
 typedef enum {
     /* No payload; answer: lines key=value (id, name, user, vm, phase, ram_mib, vcpus, vms) */
     CTL_QUERY = 144,
     /* CTL_END (ctl/run.h); answer: empty, as soon as the order is taken; the connection ends when
      * the engine does */
-    /* aux = which virtual machine; answer: the last lines of its serial console, printable */
+    /* aux = which virtual machine; answer: the last lines of its serial console, printable. With
+     * a payload, u8 1: the connection then follows the console, as a session's would
+     * (CTL_SHELL): WIRE_OPEN, WIRE_WORD and the like count for nothing, WIRE_DATA is typed, as
+     * far as the machine takes it; of what the console says that comes which there is credit
+     * for. A signal, and the job's end, are its end */
     CTL_CONSOLE = 145,
     /* aux = WireFault, handed to an agent: for tests of our own; none, or u8 which machine's;
      * answer: empty */
@@ -26,9 +31,23 @@ typedef enum {
      * frame's descriptor, and has been seen to be the owner or root. No answer: it is that
      * connection's */
     CTL_HAND = 147,
-    CTL_ANSWER = 160,  /* string, or for CTL_CONSOLE and CTL_QUERY the bytes themselves */
+    /* aux = which virtual machine: a session of its own there, as the job's owner. Answer: lines
+     * key=value (those of CTL_QUERY, home, shell). From then on the connection is one like a run
+     * connection (ctl/run.h) that has no script: WIRE_OPEN, WIRE_WORD, WIRE_LIMIT, WIRE_START,
+     * then the streams, WIRE_SIGNAL, WIRE_WINSIZE; back come WIRE_STARTED, streams, WIRE_EXIT,
+     * and CTL_OUTCOME as the last frame. Session numbers in it are 0. The environment is the
+     * job's own, with the words of the connection in place of those of the same name; the limits
+     * are the job's where the connection says none. A connection's end: HUP, and KILL after
+     * CTL_SHELL_HUP_S */
+    CTL_SHELL = 148,
+    /* Answer: lines, what became of the job so far: microseconds since 1970, a blank, what
+     * happened; then, after two blanks, the last lines of consoles and logs, printable */
+    CTL_LOG = 149,
+    CTL_ANSWER = 160,  /* string for CTL_END and CTL_FAULT, else the bytes themselves */
     CTL_REFUSED = 161, /* string */
 } CtlRequest;
+
+#define CTL_SHELL_HUP_S 5 /* s from the HUP of a session that nobody looks at to its KILL */
 
 /* What a connection that is handed over becomes. */
 typedef enum {

@@ -189,7 +189,7 @@ static void tell_left_out(VtEngine *engine)
         "%u of your %zu groups have no place in the guest's shared directories: files of theirs "
         "are nobody's there, and what such a group alone allows is refused",
         left_out, engine->job->owner.n_groups + 1);
-    vt_channel_send_text(engine->client, CTL_NOTE, 0, text);
+    vt_log_note(engine, CTL_NOTE_ALWAYS, text);
 }
 
 static void listen_to(VtEngine *engine, int fd, bool is_late)

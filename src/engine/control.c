@@ -19,11 +19,14 @@
 #include "engine/engine.h"
 
 #define CONSOLE_LINES 1000
+#define LINGER_MS 1000 /* at the end, for those that have not read everything */
 
 typedef struct {
     VtEngine *engine;
     VtChannel *channel;
     bool is_handed; /* the daemon's for somebody else */
+    VtShell *shell; /* what it has become; without both it answers requests */
+    VtFollower *follower;
 } Control;
 
 static void add_control(VtEngine *engine, int fd, bool is_handed);
@@ -31,6 +34,10 @@ static void add_control(VtEngine *engine, int fd, bool is_handed);
 static void control_free(gpointer data)
 {
     Control *control = data;
+    if (control->shell)
+        vt_shell_leave(control->shell);
+    if (control->follower)
+        vt_follower_leave(control->follower);
     vt_channel_free(control->channel);
     g_free(control);
 }
@@ -78,14 +85,53 @@ static void take_hand(Control *control, guint8 kind)
             "ready");
 }
 
+static void refuse(Control *control, const char *why)
+{
+    vt_channel_send_text(control->channel, CTL_REFUSED, 0, why);
+    g_ptr_array_remove(control->engine->controls, control);
+}
+
+static void open_shell(Control *control, guint vm)
+{
+    const char *why = NULL;
+    control->shell = vt_shell_new(control->engine, vm, control->channel, &why);
+    if (!control->shell) {
+        refuse(control, why);
+        return;
+    }
+    g_autofree char *job = vt_control_describe(control->engine);
+    g_autofree char *text =
+        g_strdup_printf("%shome=%s\nshell=%s\n", job, control->engine->job->owner.home,
+                        control->engine->job->owner.shell);
+    answer(control, text);
+}
+
+static void show_console(Control *control, guint vm, bool is_followed)
+{
+    if (vm >= control->engine->job->vms) {
+        refuse(control, "the job has no such virtual machine");
+        return;
+    }
+    g_autofree char *text = vt_console_tail(control->engine->vms[vm].console, CONSOLE_LINES, "");
+    answer(control, text);
+    if (is_followed && control->engine->state < VT_STATE_DONE)
+        control->follower = vt_follower_new(&control->engine->vms[vm], control->channel);
+}
+
 static void on_frame(const WireHeader *header, const guint8 *payload, gpointer data)
 {
     Control *control = data;
     VtEngine *engine = control->engine;
+    if (control->shell || control->follower) {
+        if (control->shell ? !vt_shell_take(control->shell, header, payload)
+                           : !vt_follower_take(control->follower, header, payload))
+            g_ptr_array_remove(engine->controls, control);
+        return;
+    }
     g_autofree char *text = NULL;
     guint vm;
     /* Who asks without reading the answers is not served. */
-    if (vt_channel_queued(control->channel) > 0) {
+    if (vt_channel_queued(control->channel) >= WIRE_PAYLOAD_MAX) {
         g_ptr_array_remove(engine->controls, control);
         return;
     }
@@ -98,9 +144,14 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         answer(control, text);
         break;
     case CTL_CONSOLE:
-        if (header->aux < engine->job->vms)
-            text = vt_console_tail(engine->vms[header->aux].console, CONSOLE_LINES, "");
-        answer(control, text ? text : "the job has no such virtual machine\n");
+        show_console(control, header->aux, header->length == 1 && payload[0] == 1);
+        break;
+    case CTL_LOG:
+        text = vt_log_describe(engine);
+        answer(control, text);
+        break;
+    case CTL_SHELL:
+        open_shell(control, header->aux);
         break;
     case CTL_END:
         answer(control, "");
@@ -114,8 +165,7 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         answer(control, "");
         break;
     default:
-        vt_channel_send_text(control->channel, CTL_REFUSED, 0, "unknown request");
-        g_ptr_array_remove(engine->controls, control);
+        refuse(control, "unknown request");
     }
 }
 
@@ -129,7 +179,10 @@ static void add_control(VtEngine *engine, int fd, bool is_handed)
 {
     const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
     vt_autofd connection = fd;
-    if (engine->controls->len >= CTL_CONTROLS_MAX)
+    guint plain = 0;
+    for (guint i = 0; i < engine->controls->len; i++)
+        plain += !((const Control *)engine->controls->pdata[i])->shell;
+    if (plain >= CTL_CONTROLS_MAX || engine->controls->len >= CTL_CONTROLS_MAX + 2 * CTL_SHELLS_MAX)
         return;
     Control *control = g_new0(Control, 1);
     control->engine = engine;
@@ -170,4 +223,28 @@ void vt_control_start(VtEngine *engine)
 {
     engine->controls = g_ptr_array_new_with_free_func(control_free);
     g_unix_fd_add(engine->control, G_IO_IN, on_connection, engine);
+}
+
+static bool is_everything_read(const VtEngine *engine)
+{
+    for (guint i = 0; i < engine->controls->len; i++)
+        if (vt_channel_queued(((const Control *)engine->controls->pdata[i])->channel) > 0)
+            return false;
+    return true;
+}
+
+static gboolean on_lingered(gpointer data)
+{
+    guint *timer = data;
+    *timer = 0;
+    return G_SOURCE_REMOVE;
+}
+
+void vt_control_end(VtEngine *engine)
+{
+    guint timer = g_timeout_add(LINGER_MS, on_lingered, &timer);
+    while (timer != 0 && !is_everything_read(engine))
+        g_main_context_iteration(NULL, TRUE);
+    g_clear_handle_id(&timer, g_source_remove);
+    g_ptr_array_set_size(engine->controls, 0);
 }

@@ -63,6 +63,8 @@ typedef enum {
 } VtVmState;
 
 typedef struct VtEngine VtEngine;
+typedef struct VtShell VtShell;
+typedef struct VtFollower VtFollower;
 
 /* One virtual machine of the job. */
 typedef struct {
@@ -79,8 +81,11 @@ typedef struct {
     VtConsole *console; /* serial */
     VtConsole *qemu_log;
     VtConsole *server_log;
-    bool has_sshd;    /* its session lives, as far as the agent has said */
-    guint late_plans; /* plans after the first that the agent has not applied yet */
+    bool has_sshd;        /* its session lives, as far as the agent has said */
+    bool is_sshd_over;    /* the program has ended, and that was said */
+    guint late_plans;     /* plans after the first that the agent has not applied yet */
+    GPtrArray *followers; /* VtFollower: of the serial console */
+    VtShell *shells[WIRE_SESSIONS_MAX]; /* by session of the agent; NULL: none */
 } VtVm;
 
 struct VtEngine {
@@ -101,6 +106,7 @@ struct VtEngine {
     VtChannel *client;   /* the run connection, before that the starter's; NULL once gone */
     bool has_run;        /* the run connection has come */
     GPtrArray *controls; /* VtControl */
+    GPtrArray *notes;    /* of char *, the newest: lines of CTL_LOG */
     VtOpening opening;
     VtStream streams[3];  /* index WireStream; [0] is unused */
     guint64 input_credit; /* bytes of stdin that the client may still send */
@@ -192,12 +198,29 @@ void vt_client_phase(VtEngine *engine, CtlPhase phase);
 void vt_pause_start(VtEngine *engine);
 void vt_pause_answered(VtEngine *engine);
 
-/* session.c: session 0 in the agent. */
+/* session.c: what a session in an agent is opened with; session 0. */
 void vt_session_send_script(VtEngine *engine);
 void vt_session_open(VtEngine *engine);
 void vt_opening_init(VtOpening *opening);
+void vt_opening_clear(VtOpening *opening);
 /* A frame of the opening. False if it is malformed or over a limit. */
 bool vt_opening_add(VtOpening *opening, const WireHeader *header, const guint8 *payload);
+/* Opens `session` in the agent of `vm`, as the job's owner. */
+void vt_opening_send(const VtOpening *opening, VtVm *vm, guint16 session);
+
+/* shell.c: sessions beside the job's, each a control connection's. */
+/* A session of machine number `vm` for whoever is at the other end of `client`, which must
+ * outlive it. NULL where there is none to have; `why` then says so in one line. (transfer full):
+ * it ends with vt_shell_leave(). */
+VtShell *vt_shell_new(VtEngine *engine, guint vm, VtChannel *client, const char **why);
+/* A frame from the connection. False: it is of no use any more. */
+bool vt_shell_take(VtShell *shell, const WireHeader *header, const guint8 *payload);
+/* The connection is gone: its session gets HUP and, if that does not end it, KILL. */
+void vt_shell_leave(VtShell *shell);
+/* A frame of the session, from its agent. */
+void vt_shell_take_session(VtShell *shell, const WireHeader *header, const guint8 *payload);
+/* The job is over: tells it to all who have a session in `vm`. */
+void vt_shell_end_all(VtVm *vm, CtlReason reason);
 
 /* stream.c */
 void vt_stream_start(VtEngine *engine, WireStream which);
@@ -213,8 +236,28 @@ void vt_stream_give(VtEngine *engine, WireStream which, int file);
 void vt_stream_use_file(VtEngine *engine, WireStream which, guint64 device, guint64 inode);
 bool vt_stream_is_done(const VtEngine *engine, WireStream which);
 
+/* follow.c: those who watch a serial console. */
+/* For whoever is at the other end of `client`, which must outlive it. (transfer full): it ends with
+ * vt_follower_leave(). */
+VtFollower *vt_follower_new(VtVm *vm, VtChannel *client);
+/* A frame from the connection. False: it is of no use any more. */
+bool vt_follower_take(VtFollower *follower, const WireHeader *header, const guint8 *payload);
+void vt_follower_leave(VtFollower *follower);
+/* The machine's console has said `bytes`, at most WIRE_PAYLOAD_MAX of them; will say nothing any
+ * more. */
+void vt_follower_show_all(VtVm *vm, const guint8 *bytes, gsize size);
+void vt_follower_end_all(VtVm *vm);
+
+/* log.c: what the engine has said of the job. */
+/* Tells it to the run connection, and keeps it. */
+void vt_log_note(VtEngine *engine, CtlNote kind, const char *text);
+/* For CTL_LOG. (transfer full) */
+char *vt_log_describe(const VtEngine *engine);
+
 /* control.c: vmgr's and the daemon's socket. */
 /* The job in lines key=value (ctl/control.h, CTL_QUERY). (transfer full) */
 char *vt_control_describe(const VtEngine *engine);
 bool vt_control_listen(VtEngine *engine, GError **error);
 void vt_control_start(VtEngine *engine);
+/* Closes all connections. Who has not yet read what was sent has a second for it. */
+void vt_control_end(VtEngine *engine);

@@ -34,7 +34,8 @@
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
-#define CPUTIME_THREADS 2 /* of QEMU and the file servers that are busy beside the vCPUs */
+#define UPLINK_TEXT_MAX 500 /* bytes of what passt says at its end */
+#define CPUTIME_THREADS 2   /* of QEMU and the file servers that are busy beside the vCPUs */
 
 void vt_engine_reach(VtEngine *engine, CtlPhase phase)
 {
@@ -80,8 +81,11 @@ static void finish(VtEngine *engine)
     vt_engine_reach(engine, CTL_PHASE_ENDING);
     engine->state = VT_STATE_DONE;
     clear_timers(engine);
-    for (guint i = 0; i < engine->job->vms; i++)
+    for (guint i = 0; i < engine->job->vms; i++) {
+        vt_shell_end_all(&engine->vms[i], engine->reason);
         vt_vm_kill(&engine->vms[i]);
+        vt_follower_end_all(&engine->vms[i]);
+    }
     vt_life_check_done(engine);
 }
 
@@ -239,13 +243,16 @@ static gboolean on_walltime(gpointer data)
 
 static guint64 cputime_used(const VtEngine *engine)
 {
-    pid_t pids[3 * VT_VMS_MAX];
-    guint n = 0;
+    const VtNetwork *network = &engine->network;
+    pid_t pids[4 * VT_VMS_MAX + 2] = {network->switch_pid, network->relay_pid};
+    guint n = 2;
     for (guint i = 0; i < engine->job->vms; i++) {
         const VtVm *vm = &engine->vms[i];
         pids[n++] = vm->machine.pid;
         pids[n++] = vm->servers[0].pid;
         pids[n++] = vm->servers[1].pid;
+        if (network->uplinks)
+            pids[n++] = network->uplinks[i].pid;
     }
     return vt_cputime_used(pids, n);
 }
@@ -397,14 +404,43 @@ void vt_life_take_session(VtVm *vm, const WireHeader *header, const guint8 *payl
     }
 }
 
+/* The job may go on without a way out, as it may when the machine loses its own. */
+static void take_uplink_death(VtEngine *engine, guint index)
+{
+    VtUplink *uplink = &engine->network.uplinks[index];
+    char said[UPLINK_TEXT_MAX + 1];
+    ssize_t n = read(uplink->log, said, UPLINK_TEXT_MAX);
+    said[MAX(n, 0)] = '\0';
+    uplink->pid = -1;
+    if (engine->state >= VT_STATE_CLOSING)
+        return;
+    g_autofree char *printable = g_strescape(g_strchomp(said), NULL);
+    g_autofree char *text =
+        g_strdup_printf("%s: its way out of the job (passt) has ended%s%s",
+                        engine->plan->vms[index].name, *printable ? ": " : "", printable);
+    vt_log_note(engine, CTL_NOTE_ALWAYS, text);
+}
+
+/* The relay ends in good order only because everybody else has. */
+static void take_network_death(VtEngine *engine, pid_t pid, int status)
+{
+    const VtNetwork *network = &engine->network;
+    bool is_relays = pid == network->relay_pid && status != 0;
+    if (pid == network->switch_pid || is_relays)
+        vt_life_fail(engine, CTL_REASON_HOST, "a switch of the job's network died");
+    for (guint i = 0; network->uplinks && i < network->n; i++)
+        if (pid == network->uplinks[i].pid)
+            take_uplink_death(engine, i);
+}
+
 static void take_child(VtEngine *engine, pid_t pid, int status)
 {
     for (guint i = 0; i < engine->job->vms; i++)
         if (WIFSTOPPED(status) ? vt_vm_take_stop(&engine->vms[i], pid)
                                : vt_vm_take_death(&engine->vms[i], pid, status))
             return;
-    if (pid == engine->network.switch_pid && !WIFSTOPPED(status))
-        vt_life_fail(engine, CTL_REASON_HOST, "the switch of the job's network died");
+    if (!WIFSTOPPED(status))
+        take_network_death(engine, pid, status);
 }
 
 static gboolean on_sigchld(gint fd, GIOCondition condition, gpointer data)
@@ -441,6 +477,7 @@ void vt_engine_init(VtEngine *engine)
         .network = VT_NETWORK_NONE,
         .loop = g_main_loop_new(NULL, FALSE),
     };
+    engine->notes = g_ptr_array_new_with_free_func(g_free);
     vt_opening_init(&engine->opening);
     for (int which = WIRE_STDOUT; which <= WIRE_STDERR; which++) {
         engine->streams[which].held = g_byte_array_new();

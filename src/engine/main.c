@@ -82,5 +82,6 @@ int main(int argc, char **argv)
     vt_control_start(&engine);
     vt_life_start(&engine);
     g_main_loop_run(engine.loop);
+    vt_control_end(&engine);
     return engine.exit_status;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/session.c - session 0, the job: collected from the run connection, opened in the agent.
+ * engine/session.c - what a session is opened with: collected from a connection, sent to an agent.
  *
- * Reads from: the run connection (the owner's). Trusts: nothing; uid, gid and groups are the job
- * document's.
+ * Reads from: the run connection, shells (the owner's). Trusts: nothing; uid, gid and groups are
+ * the job document's.
  */
 #include "engine/engine.h"
 
@@ -85,12 +85,20 @@ bool vt_opening_add(VtOpening *opening, const WireHeader *header, const guint8 *
     }
 }
 
-static void send_kept(VtChannel *agent, guint8 type, GPtrArray *kept)
+void vt_opening_clear(VtOpening *opening)
+{
+    g_clear_pointer(&opening->cwd, g_free);
+    g_clear_pointer(&opening->words, g_ptr_array_unref);
+    g_clear_pointer(&opening->limits, g_ptr_array_unref);
+    g_clear_pointer(&opening->script, g_byte_array_unref);
+}
+
+static void send_kept(VtChannel *agent, guint16 session, guint8 type, const GPtrArray *kept)
 {
     for (guint i = 0; i < kept->len; i++) {
         gsize size;
         const guint8 *data = g_bytes_get_data(g_ptr_array_index(kept, i), &size);
-        vt_channel_send(agent, type, data[0], data + 1, size - 1);
+        vt_channel_send_to(agent, session, type, data[0], data + 1, size - 1);
     }
 }
 
@@ -111,32 +119,36 @@ void vt_session_send_script(VtEngine *engine)
     vt_channel_send(engine->vms[0].agent, WIRE_PLAN_END, 0, NULL, 0);
 }
 
-static void send_groups(VtEngine *engine)
+static void send_groups(const VtOwner *owner, VtChannel *agent, guint16 session)
 {
-    const VtOwner *owner = &engine->job->owner;
     guint8 payload[WIRE_GROUPS_MAX * 4];
     WireWriter writer = wire_writer(payload, sizeof payload);
     for (gsize i = 0; i < MIN(owner->n_groups, WIRE_GROUPS_MAX); i++)
         wire_put_u32(&writer, owner->groups[i]);
-    vt_channel_send(engine->vms[0].agent, WIRE_GROUPS, 0, payload, writer.used);
+    vt_channel_send_to(agent, session, WIRE_GROUPS, 0, payload, writer.used);
 }
 
-void vt_session_open(VtEngine *engine)
+void vt_opening_send(const VtOpening *opening, VtVm *vm, guint16 session)
 {
-    const VtOpening *opening = &engine->opening;
+    const VtOwner *owner = &vm->engine->job->owner;
     guint8 payload[64 + WIRE_STRING_MAX];
     WireWriter writer = wire_writer(payload, sizeof payload);
-    wire_put_u32(&writer, engine->job->owner.uid);
-    wire_put_u32(&writer, engine->job->owner.gid);
+    wire_put_u32(&writer, owner->uid);
+    wire_put_u32(&writer, owner->gid);
     wire_put_u32(&writer, opening->umask_bits);
     wire_put_u16(&writer, opening->rows);
     wire_put_u16(&writer, opening->columns);
     wire_put_string(&writer, opening->cwd);
-    vt_channel_send(engine->vms[0].agent, WIRE_OPEN, opening->flags, payload, writer.used);
-    send_groups(engine);
-    send_kept(engine->vms[0].agent, WIRE_LIMIT, opening->limits);
-    send_kept(engine->vms[0].agent, WIRE_WORD, opening->words);
-    vt_channel_send(engine->vms[0].agent, WIRE_START, 0, NULL, 0);
+    vt_channel_send_to(vm->agent, session, WIRE_OPEN, opening->flags, payload, writer.used);
+    send_groups(owner, vm->agent, session);
+    send_kept(vm->agent, session, WIRE_LIMIT, opening->limits);
+    send_kept(vm->agent, session, WIRE_WORD, opening->words);
+    vt_channel_send_to(vm->agent, session, WIRE_START, 0, NULL, 0);
+}
+
+void vt_session_open(VtEngine *engine)
+{
+    vt_opening_send(&engine->opening, &engine->vms[0], 0);
     vt_stream_start(engine, WIRE_STDOUT);
     vt_stream_start(engine, WIRE_STDERR);
 }

@@ -11,6 +11,7 @@
 #include "job/guest_plan.h"
 
 #define PROGRAM "/usr/sbin/sshd"
+#define PRINTED_MAX 200 /* bytes of what a guest says of it */
 
 void vt_sshd_start(VtVm *vm)
 {
@@ -43,16 +44,17 @@ void vt_sshd_take(VtVm *vm, const WireHeader *header, const guint8 *payload)
     WireReader reader = wire_reader(payload, header->length);
     if (header->type == WIRE_ENDED)
         vm->has_sshd = false;
-    if (header->type != WIRE_EXIT || vm->engine->state >= VT_STATE_CLOSING || !vm->engine->client)
+    if (header->type != WIRE_EXIT || vm->is_sshd_over || vm->engine->state >= VT_STATE_CLOSING)
         return;
+    vm->is_sshd_over = true;
     guint32 value = wire_get_u32(&reader);
     wire_get_string(&reader, what, sizeof what);
     g_autofree char *printable = g_strescape(what, NULL);
     g_autofree char *how =
         header->aux == WIRE_EXIT_FAILED
-            ? g_strdup_printf("%s: %s", printable, g_strerror((int)(value & 0xffff)))
+            ? g_strdup_printf("%.*s: %s", PRINTED_MAX, printable, g_strerror((int)(value & 0xffff)))
             : g_strdup_printf("status %u", value);
     g_autofree char *text =
         g_strdup_printf("%s: its ssh server does not run (%s)", vt_vm_name(vm), how);
-    vt_channel_send_text(vm->engine->client, CTL_NOTE, CTL_NOTE_ALWAYS, text);
+    vt_log_note(vm->engine, CTL_NOTE_ALWAYS, text);
 }

@@ -115,8 +115,18 @@ static bool start_servers(VtEngine *engine, VtVm *vm, GError **error)
     return ok;
 }
 
+static bool start_uplinks(VtEngine *engine, GError **error)
+{
+    vt_oom_raise(&engine->oom, VT_OOM_SCORE_SERVER);
+    bool ok = vt_network_start_uplinks(engine->plan, &engine->job->owner, &engine->network, error);
+    vt_oom_restore(&engine->oom);
+    return ok;
+}
+
 static bool start_helpers(VtEngine *engine, GError **error)
 {
+    if (!start_uplinks(engine, error))
+        return false;
     if (unshare(CLONE_NEWNET) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the job's network namespace");
@@ -150,6 +160,22 @@ static bool drop(VtEngine *engine, GError **error)
            hang_on_keeper(engine, error);
 }
 
+/* They have come to their programs while the cage was made. */
+static bool wait_for_helpers(VtEngine *engine, GError **error)
+{
+    bool ok = true;
+    for (guint i = 0; i < 2 * engine->job->vms && ok; i++) {
+        VtServer *server = &engine->vms[i / 2].servers[i % 2];
+        ok = server->report < 0 || vt_server_wait(server, error);
+    }
+    return ok;
+}
+
+static VtNic take_nic(VtNic *nic)
+{
+    return (VtNic){nic->kind, vt_fd_steal(&nic->fd)};
+}
+
 static bool start_machine(VtEngine *engine, VtVm *vm, GError **error)
 {
     VtMachineParts parts = {
@@ -157,8 +183,8 @@ static bool start_machine(VtEngine *engine, VtVm *vm, GError **error)
         .root = vt_fd_steal(&vm->servers[1].socket),
         .disk = vt_fd_steal(&vm->disk),
         .scratch = vt_fd_steal(&vm->scratch),
-        .nic = {engine->network.nics[vm->index].kind,
-                vt_fd_steal(&engine->network.nics[vm->index].fd)},
+        .nic = take_nic(&engine->network.nics[vm->index]),
+        .outer = take_nic(&engine->network.outer_nics[vm->index]),
     };
     return vt_machine_start(engine->plan, vm->index, &parts, &vm->machine, error);
 }
@@ -182,8 +208,9 @@ bool vt_stages_run(VtEngine *engine, GError **error)
     if (!enter_cage(engine, error) || !drop(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_CAGED);
-    if (!vt_network_start(&engine->network, error) || !start_machines(engine, error))
+    if (!wait_for_helpers(engine, error) || !start_machines(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_STARTING);
-    return true;
+    /* Long before a guest has a word to say. */
+    return vt_network_start(&engine->network, error);
 }

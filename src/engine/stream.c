@@ -44,8 +44,7 @@ static void write_held(VtEngine *engine, WireStream which)
         g_autofree char *text =
             g_strdup_printf("cannot write the job's %s: %s; the rest is lost",
                             which == WIRE_STDOUT ? "output" : "errors", g_strerror(errno));
-        if (engine->client)
-            vt_channel_send_text(engine->client, CTL_NOTE, CTL_NOTE_ALWAYS, text);
+        vt_log_note(engine, CTL_NOTE_ALWAYS, text);
         vt_fd_clear(&stream->file);
         vt_stream_discard(engine, which);
     }

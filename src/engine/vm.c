@@ -159,6 +159,8 @@ static void on_agent_frame(const WireHeader *header, const guint8 *payload, gpoi
     case WIRE_CLOSE:
         if (header->session == VT_SESSION_SSHD && vm->has_sshd)
             vt_sshd_take(vm, header, payload);
+        else if (vm->shells[header->session])
+            vt_shell_take_session(vm->shells[header->session], header, payload);
         else
             vt_life_take_session(vm, header, payload);
         break;
@@ -193,20 +195,27 @@ static void on_agent_closed(const char *reason, gpointer data)
         vt_vm_fail(vm, CTL_REASON_GUEST_PROTOCOL, "the guest's agent: %s", reason);
 }
 
+static void take_log(VtVm *vm, VtConsole *console, const guint8 *bytes, gsize size)
+{
+    vt_console_add(console, bytes, size);
+    if (console == vm->console)
+        vt_follower_show_all(vm, bytes, size);
+}
+
 /* Reads what is there, up to a limit. False at the end of the stream. */
-static bool drain(int fd, VtConsole *console)
+static bool drain(VtVm *vm, int fd, VtConsole *console)
 {
     guint8 bytes[16384];
     ssize_t n = 0;
     for (int reads = 0; fd >= 0 && reads < DRAIN_READS && (n = read(fd, bytes, sizeof bytes)) > 0;
          reads++)
-        vt_console_add(console, bytes, (gsize)n);
+        take_log(vm, console, bytes, (gsize)n);
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void end_by_guest(VtVm *vm, const char *how)
 {
-    drain(vm->machine.serial, vm->console);
+    drain(vm, vm->machine.serial, vm->console);
     g_autofree char *panic = vt_console_find_panic(vm->console);
     if (vm->engine->state == VT_STATE_CLOSING)
         vt_life_take_down(vm);
@@ -349,10 +358,10 @@ bool vt_vm_take_stop(VtVm *vm, pid_t pid)
 
 void vt_vm_drain(VtVm *vm)
 {
-    drain(vm->machine.serial, vm->console);
-    drain(vm->machine.log, vm->qemu_log);
+    drain(vm, vm->machine.serial, vm->console);
+    drain(vm, vm->machine.log, vm->qemu_log);
     for (int i = 0; i < 2; i++)
-        drain(vm->servers[i].log, vm->server_log);
+        drain(vm, vm->servers[i].log, vm->server_log);
 }
 
 static gboolean on_console(gint fd, GIOCondition condition, gpointer data)
@@ -361,7 +370,7 @@ static gboolean on_console(gint fd, GIOCondition condition, gpointer data)
     VtConsole *console = fd == vm->machine.serial ? vm->console
                          : fd == vm->machine.log  ? vm->qemu_log
                                                   : vm->server_log;
-    return drain(fd, console) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+    return drain(vm, fd, console) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
 static void watch_consoles(VtVm *vm)
@@ -384,6 +393,7 @@ void vt_vm_init(VtVm *vm, VtEngine *engine, guint index)
         .scratch = -1,
         .servers = {VT_SERVER_NONE, VT_SERVER_NONE},
         .machine = VT_MACHINE_NONE,
+        .followers = g_ptr_array_new(),
         .console = vt_console_new(),
         .qemu_log = vt_console_new(),
         .server_log = vt_console_new(),

@@ -67,16 +67,6 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
     return channel;
 }
 
-void vt_channel_free(VtChannel *channel)
-{
-    if (!channel)
-        return;
-    enter(channel);
-    close_socket(channel);
-    channel->freed = true;
-    leave(channel);
-}
-
 static void fail(VtChannel *channel, const char *reason)
 {
     if (channel->fd < 0)
@@ -196,6 +186,26 @@ static void flush_queue(VtChannel *channel)
         g_byte_array_remove_range(channel->queue, 0, (guint)channel->sent), channel->sent = 0;
 }
 
+void vt_channel_flush(VtChannel *channel)
+{
+    if (!channel)
+        return;
+    enter(channel);
+    flush_queue(channel);
+    leave(channel);
+}
+
+void vt_channel_free(VtChannel *channel)
+{
+    if (!channel)
+        return;
+    enter(channel);
+    channel->freed = true;
+    flush_queue(channel);
+    close_socket(channel);
+    leave(channel);
+}
+
 static gboolean on_writable(gint fd, GIOCondition condition, gpointer data)
 {
     VtChannel *channel = data;
@@ -231,8 +241,6 @@ void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8
         if (size > 0)
             g_byte_array_append(channel->queue, payload, (guint)size);
         if (channel->writer == 0)
-            flush_queue(channel);
-        if (channel->fd >= 0 && channel->queue->len > 0 && channel->writer == 0)
             channel->writer = g_unix_fd_add(channel->fd, G_IO_OUT | G_IO_ERR, on_writable, channel);
     }
     leave(channel);

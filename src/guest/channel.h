@@ -3,7 +3,8 @@
  * guest/channel.h - frames of wire/wire.h over a stream socket, without blocking.
  *
  * Theory of operation. One watch reads into a buffer and hands out whole frames; one watch, there
- * only while something is queued, writes. A channel that fails (end of stream, bad frame, full
+ * only while something is queued, writes: what one event has queued leaves in one piece, which an
+ * emulated guest takes in one interrupt. A channel that fails (end of stream, bad frame, full
  * queue) closes its socket, calls `closed` once and is mute from then on. A peer that is gone is no
  * failure of a send: what it said last is still read, up to its end. Runs in the default GLib main
  * context.
@@ -32,7 +33,7 @@ typedef struct {
 
 /* Takes over `fd`, makes it non-blocking. */
 VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer data);
-/* Closes the socket; calls nothing. Safe inside a handler. */
+/* Writes what the socket takes of the queue and closes it; calls nothing. Safe inside a handler. */
 void vt_channel_free(VtChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
 
@@ -53,5 +54,9 @@ void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8
 void vt_channel_send_u32(VtChannel *channel, guint8 type, guint8 aux, guint32 value);
 /* `text` is cut to WIRE_STRING_MAX bytes. */
 void vt_channel_send_text(VtChannel *channel, guint8 type, guint8 aux, const char *text);
+
+/* Writes now what the socket takes, for who will not come back to the loop for a while. Does nothing on
+ * NULL. */
+void vt_channel_flush(VtChannel *channel);
 
 gsize vt_channel_queued(const VtChannel *channel);

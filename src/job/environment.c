@@ -194,9 +194,9 @@ static void add_entries(GHashTable *table, const VtJob *job)
     }
 }
 
-static void add_job(GHashTable *table, const VtJob *job)
+static void add_job(GHashTable *table, const VtJob *job, bool is_interactive)
 {
-    set(table, "PBS_ENVIRONMENT", "PBS_BATCH");
+    set(table, "PBS_ENVIRONMENT", is_interactive ? "PBS_INTERACTIVE" : "PBS_BATCH");
     set(table, "ENVIRONMENT", "BATCH");
     set(table, "PBS_JOBID", job->id);
     set(table, "PBS_JOBNAME", job->name);
@@ -250,6 +250,6 @@ GStrv vt_environment_new(const VtEnvironmentSource *source, GPtrArray *notes, GE
         if (!add_variable(table, source, *variable, notes, error))
             return NULL;
     add_submitter(table, source);
-    add_job(table, source->job);
+    add_job(table, source->job, source->is_interactive);
     return flatten(table, error);
 }

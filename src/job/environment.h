@@ -17,6 +17,7 @@ typedef struct {
     const char *work_dir;            /* PBS_O_WORKDIR */
     bool is_all_exported;            /* -V */
     char *const *variables; /* of -v, NAME=VALUE or NAME, the script's before the command line's */
+    bool is_interactive;    /* -I */
 } VtEnvironmentSource;
 
 /* What tells a script, and MPI, of the job's machines: NAME=VALUE. MPI finds them by `node_file`, reaches

@@ -102,15 +102,24 @@ static char *make_group(const VtJob *job, const VtPlan *plan, guint index)
     return g_string_free(text, FALSE);
 }
 
+/* ADDRESS NAME.DOMAIN NAME */
+static void append_host(GString *text, const VtJob *job, const char *address, const char *name)
+{
+    g_string_append(text, address);
+    if (job->domain)
+        g_string_append_printf(text, " %s.%s", name, job->domain);
+    g_string_append_printf(text, " %s\n", name);
+}
+
 static char *make_hosts(const VtJob *job, const VtPlan *plan, guint index)
 {
     GString *text = g_string_new("127.0.0.1 localhost\n");
 
     if (plan->net != VT_NET_PRIVATE)
-        g_string_append_printf(text, "127.0.1.1 %s\n", plan->vms[index].name);
+        append_host(text, job, "127.0.1.1", plan->vms[index].name);
     for (guint i = 0; plan->net == VT_NET_PRIVATE && i < plan->n_vms; i++) {
         g_autofree char *address = vt_address_format(plan->vms[i].address);
-        g_string_append_printf(text, "%s %s\n", address, plan->vms[i].name);
+        append_host(text, job, address, plan->vms[i].name);
     }
     g_string_append(text, "::1 localhost ip6-localhost ip6-loopback\n");
     return g_string_free(text, FALSE);
@@ -123,7 +132,18 @@ static char *make_hostname(const VtJob *job, const VtPlan *plan, guint index)
 
 static char *make_resolv_conf(const VtJob *job, const VtPlan *plan, guint index)
 {
-    return g_strdup("# This guest asks nobody for names.\n");
+    GString *text = g_string_new(NULL);
+    bool asks = plan->has_uplink && job->name_servers && job->name_servers[0];
+
+    if (!asks)
+        g_string_append(text, "# This guest asks nobody for names.\n");
+    for (char **server = job->name_servers; asks && *server; server++)
+        g_string_append_printf(text, "nameserver %s\n", *server);
+    if (job->search_domains && job->search_domains[0]) {
+        g_autofree char *domains = g_strjoinv(" ", job->search_domains);
+        g_string_append_printf(text, "search %s\n", domains);
+    }
+    return g_string_free(text, FALSE);
 }
 
 const VtGuestFile vt_guest_files[VT_GUEST_FILES] = {
@@ -140,5 +160,14 @@ char *vt_guest_nodefile(const VtPlan *plan)
 
     for (guint i = 0; i < plan->n_vms * plan->vcpus; i++)
         g_string_append_printf(text, "%s\n", plan->vms[i / plan->vcpus].name);
+    return g_string_free(text, FALSE);
+}
+
+char *vt_guest_time_servers(const VtJob *job, const char *before, const char *after)
+{
+    GString *text = g_string_new(NULL);
+
+    for (char **server = job->time_servers; server && *server; server++)
+        g_string_append_printf(text, "%s%s%s", before, *server, after);
     return g_string_free(text, FALSE);
 }

@@ -24,3 +24,6 @@ extern const VtGuestFile vt_guest_files[VT_GUEST_FILES];
 
 /* One line a vCPU, the name of its guest, in the order of the guests. (transfer full) */
 char *vt_guest_nodefile(const VtPlan *plan);
+
+/* Each of the job's time servers between `before` and `after`. (transfer full) */
+char *vt_guest_time_servers(const VtJob *job, const char *before, const char *after);

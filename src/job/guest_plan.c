@@ -35,6 +35,8 @@ static const struct {
     {"/run/resolvconf", 0755}, {"/run/netconfig", 0755},       {"/run/connman", 0755},
 };
 
+static const char *const time_directories[] = {"/run/systemd/timesyncd.conf.d", "/run/chrony-dhcp"};
+
 static void step_free(gpointer data)
 {
     VtGuestStep *step = data;
@@ -187,6 +189,24 @@ static void add_network(GPtrArray *steps, const VtPlan *plan, const VtPlanVm *vm
 {
     if (plan->net == VT_NET_PRIVATE)
         add_address(steps, mac_number(vm->mac), vm->address, VT_PRIVATE_PREFIX, 0);
+    if (plan->has_uplink)
+        add_address(steps, mac_number(vm->outer_mac), VT_UPLINK_ADDRESS, VT_UPLINK_PREFIX,
+                    VT_UPLINK_GATEWAY);
+}
+
+/* Where systemd-timesyncd and Debian's chrony look for what DHCP would have brought: they are run by
+ * the image's own init. */
+static void add_time_servers(GPtrArray *steps, const VtJob *job)
+{
+    if (job->init != VT_INIT_SYSTEM || !job->time_servers || !job->time_servers[0])
+        return;
+    g_autofree char *names = vt_guest_time_servers(job, " ", "");
+    g_autofree char *timesyncd = g_strdup_printf("[Time]\nNTP=%s\n", names);
+    g_autofree char *chrony = vt_guest_time_servers(job, "server ", " iburst\n");
+    for (gsize i = 0; i < G_N_ELEMENTS(time_directories); i++)
+        add_entry(steps, WIRE_STEP_MKDIR, NULL, 0755, time_directories[i]);
+    add_file(steps, "/run/systemd/timesyncd.conf.d/vtorque.conf", timesyncd);
+    add_file(steps, "/run/chrony-dhcp/vtorque.sources", chrony);
 }
 
 /* Below the private directory the shares' flat trees stay out of the owner's sight, but in reach of
@@ -320,6 +340,7 @@ GPtrArray *vt_guest_plan_new(const VtJob *job, const VtPlan *plan, guint index,
     add_string(steps, WIRE_STEP_LINK_UP, "lo");
     add_network(steps, plan, &plan->vms[index]);
     add_run(steps, job, plan);
+    add_time_servers(steps, job);
     add_private(steps, plan);
     add_root(steps, plan);
     add_disk(steps, plan);

@@ -34,6 +34,8 @@ typedef enum {
     FIELD_HOME,   /* an absolute path for a line of passwd */
     FIELD_PLACE,  /* an absolute path, or "" for NULL */
     FIELD_PATHS,  /* a list of absolute paths */
+    FIELD_DOMAIN, /* a name or address of the network, or "" for NULL */
+    FIELD_HOSTS,  /* a list of names or addresses of the network */
     FIELD_GROUPS, /* gid_t array; its length follows it in VtOwner */
     FIELD_NAMES,  /* a list of names for lines of group, as long as FIELD_GROUPS before it */
 } FieldKind;
@@ -76,6 +78,12 @@ static const Field job_fields[] = {
     {"file_server", FIELD_CHOICE, JOB(file_server), 0, VT_FILE_SERVER_RUST, &vt_file_server_choice},
     {"vms", FIELD_UINT, JOB(vms), 1, VT_VMS_MAX},
     {"net", FIELD_CHOICE, JOB(net), 0, VT_NET_USER, &vt_net_choice},
+    {"has_uplink", FIELD_UINT, JOB(has_uplink), 0, 1},
+    {"mac_prefix", FIELD_UINT, JOB(mac_prefix), 0, 0xffffff},
+    {"domain", FIELD_DOMAIN, JOB(domain), 0, 0},
+    {"name_servers", FIELD_HOSTS, JOB(name_servers), 0, VT_NAME_SERVERS_MAX},
+    {"search_domains", FIELD_HOSTS, JOB(search_domains), 0, VT_SEARCH_DOMAINS_MAX},
+    {"time_servers", FIELD_HOSTS, JOB(time_servers), 0, VT_TIME_SERVERS_MAX},
     {"ram_mib", FIELD_UINT, JOB(ram_mib), VT_RAM_MIB_MIN, VT_RAM_MIB_MAX},
     {"vcpus", FIELD_UINT, JOB(vcpus), 1, VT_VCPUS_MAX},
     {"boot_timeout_s", FIELD_UINT, JOB(boot_timeout_s), 1, SECONDS_MAX},
@@ -99,6 +107,10 @@ void vt_job_free(VtJob *job)
     g_free(job->name);
     g_free(job->host);
     vt_owner_clear(&job->owner);
+    g_free(job->domain);
+    g_strfreev(job->name_servers);
+    g_strfreev(job->search_domains);
+    g_strfreev(job->time_servers);
     g_free(job->image_name);
     g_free(job->image_dir);
     g_free(job->scratch_dir);
@@ -175,6 +187,7 @@ static json_t *field_to_json(const VtJob *job, const Field *field)
     case FIELD_CHOICE:
         return json_string(vt_choice_word(field->choice, *(const guint *)at));
     case FIELD_PATHS:
+    case FIELD_HOSTS:
     case FIELD_NAMES:
         return paths_to_json(*(const GStrv *)at);
     case FIELD_GROUPS:
@@ -241,6 +254,8 @@ static bool text_is_valid(FieldKind kind, const char *text)
         return vt_image_name_is_valid(text);
     case FIELD_HOST:
         return vt_job_host_is_valid(text);
+    case FIELD_DOMAIN:
+        return vt_network_name_is_valid(text);
     case FIELD_NAME:
         return vt_job_name_is_valid(text);
     case FIELD_ENTRY:
@@ -320,10 +335,13 @@ static bool load_field(VtJob *job, const Field *field, const json_t *value)
                vt_choice_find(field->choice, json_string_value(value), at) &&
                *(guint *)at <= field->max;
     case FIELD_IMAGE:
+    case FIELD_DOMAIN:
     case FIELD_PLACE:
         return is_empty_text(value) || load_text(value, field->kind, at);
     case FIELD_PATHS:
         return load_texts(value, FIELD_PATH, field->max, at);
+    case FIELD_HOSTS:
+        return load_texts(value, FIELD_DOMAIN, field->max, at);
     case FIELD_NAMES:
         return json_array_size(value) == job->owner.n_groups &&
                load_texts(value, FIELD_ENTRY, GROUPS_MAX, at);

@@ -22,9 +22,9 @@
 
 /* Limits of what may be asked for, whatever the machine has. */
 #define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
-#define VT_RAM_MIB_MAX (16u * 1024 * 1024) /* 16 TiB */
+#define VT_RAM_MIB_MAX (16u * 1024 * 1024)   /* 16 TiB */
 #define VT_VMS_MAX ((guint)KEEPER_SLOTS_MAX) /* of one job on one node: each has a slot */
-#define VT_VCPUS_MAX 255u /* QEMU's q35 without an interrupt-remapping IOMMU */
+#define VT_VCPUS_MAX 255u                    /* QEMU's q35 without an interrupt-remapping IOMMU */
 
 typedef struct {
     char *user;  /* name; "u<uid>" if it has none */
@@ -53,8 +53,12 @@ typedef struct {
     VtAccel accel;     /* TCG or KVM: what the probe has found */
     VtLocks locks;
     VtFileServer file_server;
-    guint vms;     /* virtual machines on this node */
-    VtNet net;     /* what they reach */
+    guint vms;        /* virtual machines on this node */
+    VtNet net;        /* what they reach */
+    guint has_uplink; /* 1: the machine's own network, too */
+    guint mac_prefix; /* MAC_PREFIX: three bytes */
+    char *domain;     /* DOMAIN, or NULL */
+    GStrv name_servers, search_domains, time_servers;
     guint ram_mib; /* of each */
     guint vcpus;   /* of each */
     guint boot_timeout_s;

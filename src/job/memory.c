@@ -3,9 +3,11 @@
 #include "job/memory.h"
 
 /* Measured; each is above the greatest value that was seen (bench/memory). */
-#define QEMU_MIB 96u     /* seen: 71 beside a full translation buffer */
-#define VCPU_MIB 2u      /* stacks and state; seen: less than 1 */
-#define SERVER_MIB 64u   /* seen: 1 for the program; the rest is the kernel's, for 35,000 files */
+#define QEMU_MIB 96u   /* seen: 71 beside a full translation buffer */
+#define VCPU_MIB 2u    /* stacks and state; seen: less than 1 */
+#define SERVER_MIB 64u /* seen: 1 for the program; the rest is the kernel's, for 35,000 files */
+#define UPLINK_MIB                                                                                 \
+    96u /* seen: 25; 74 is all that passt has room for; the relay; sockets */
 #define ENGINE_MIB 16u   /* consoles, streams, frames under way; seen: 1 to 4 */
 #define ENGINE_VM_MIB 2u /* for each further guest: consoles and frames */
 #define TABLE_SHARE 512u /* 8 bytes for each page of 4096 */
@@ -16,6 +18,7 @@
 #define TASKS_ENGINE 8u
 #define TASKS_QEMU (4u + 64u)
 #define TASKS_SERVER (16u + 64u)
+#define TASKS_UPLINK 2u /* and one relay for all, which TASKS_ENGINE has room for */
 
 static guint share_of(guint mib, guint share)
 {
@@ -31,6 +34,7 @@ VtMemoryShape vt_memory_shape(const VtJob *job)
         .servers = job->image == VT_IMAGE_HOST ? 2 : 1,
         .is_emulated = job->accel != VT_ACCEL_KVM,
         .scratch_mib = job->scratch_mib,
+        .has_uplink = job->has_uplink,
     };
 }
 
@@ -43,6 +47,7 @@ VtMemory vt_memory_of(const VtMemoryShape *shape)
         .tables = share_of(shape->ram_mib, TABLE_SHARE) * (1 + shape->servers) * shape->vms,
         .qemu = (QEMU_MIB + VCPU_MIB * shape->vcpus) * shape->vms,
         .servers = SERVER_MIB * shape->servers * shape->vms,
+        .uplinks = shape->has_uplink ? UPLINK_MIB * shape->vms : 0,
         .engine = ENGINE_MIB + ENGINE_VM_MIB * (shape->vms - 1),
     };
     if (shape->is_emulated)
@@ -55,7 +60,7 @@ VtMemory vt_memory_of(const VtMemoryShape *shape)
 guint64 vt_memory_overhead(const VtMemory *memory)
 {
     return (guint64)memory->tables + memory->qemu + memory->translation + memory->servers +
-           memory->engine;
+           memory->uplinks + memory->engine;
 }
 
 guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib)
@@ -74,5 +79,7 @@ guint vt_memory_largest_ram(const VtMemoryShape *shape, guint64 total_mib)
 
 guint vt_memory_tasks(const VtMemoryShape *shape)
 {
-    return TASKS_ENGINE + (TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers) * shape->vms;
+    guint uplink = shape->has_uplink ? TASKS_UPLINK : 0;
+    return TASKS_ENGINE +
+           (TASKS_QEMU + shape->vcpus + TASKS_SERVER * shape->servers + uplink) * shape->vms;
 }

@@ -40,6 +40,7 @@ typedef struct {
     bool is_emulated;
     guint scratch_mib;   /* limit of a disk in memory; 0: there is none */
     bool is_scratch_ram; /* that limit is as much as the RAM, whatever that becomes */
+    bool has_uplink;
 } VtMemoryShape;
 
 /* The parts of a job's memory, in MiB, for all its guests together. */
@@ -50,6 +51,7 @@ typedef struct {
     guint qemu;        /* program, devices, vCPUs */
     guint translation; /* emulation: translated code, and the processors' TLBs */
     guint servers;     /* queues, and the kernel's part of files that the guest knows */
+    guint uplinks;     /* passt, and the relay to it */
     guint engine;      /* consoles, streams, script */
     guint64 total;
 } VtMemory;

@@ -158,13 +158,21 @@ static guint32 plan_address(guint index)
     return VT_PRIVATE_NETWORK + 1 + index;
 }
 
+/* The site's prefix, which of the guest's cards it is, and the slot. */
+static void plan_mac(guint8 mac[VT_MAC_SIZE], guint32 prefix, guint card, guint slot)
+{
+    const guint8 bytes[VT_MAC_SIZE] = {(guint8)(prefix >> 16), (guint8)(prefix >> 8),
+                                       (guint8)prefix,         (guint8)card,
+                                       (guint8)(slot >> 8),    (guint8)slot};
+    memcpy(mac, bytes, sizeof bytes);
+}
+
 static void plan_vm(VtPlanVm *vm, const VtJob *job, guint index, guint slot)
 {
-    /* 52:54:00 is what virtual machines have (QEMU, libvirt). */
-    const guint8 mac[VT_MAC_SIZE] = {0x52, 0x54, 0, 0, 0, (guint8)slot};
     vm->slot = slot;
     vm->name = plan_vm_name(job->host, slot);
-    memcpy(vm->mac, mac, sizeof mac);
+    plan_mac(vm->mac, job->mac_prefix, 0, slot);
+    plan_mac(vm->outer_mac, job->mac_prefix, 1, slot);
     vm->address = plan_address(index);
 }
 
@@ -179,6 +187,7 @@ VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_fil
     for (guint i = 0; i < job->vms; i++)
         plan_vm(&plan->vms[i], job, i, slots[i]);
     plan->net = job->net;
+    plan->has_uplink = job->has_uplink;
     plan->cage_uid = VT_UID_BASE + slots[0];
     plan->cage_gid = VT_UID_BASE + slots[0];
     plan->ram_mib = job->ram_mib;
@@ -246,6 +255,8 @@ static void explain_memory(GString *out, const VtPlan *plan)
     g_string_append_printf(out, "QEMU %u, ", memory->qemu);
     if (memory->translation > 0)
         g_string_append_printf(out, "translation %u, ", memory->translation);
+    if (memory->uplinks > 0)
+        g_string_append_printf(out, "uplinks %u, ", memory->uplinks);
     g_string_append_printf(out, "page tables %u, file servers %u, engine %u\ntasks: %u\n",
                            memory->tables, memory->servers, memory->engine, plan->tasks);
 }
@@ -269,8 +280,9 @@ char *vt_plan_explain(const VtPlan *plan)
 
     for (guint i = 0; i < plan->n_vms; i++)
         explain_vm(out, plan, &plan->vms[i]);
-    g_string_append_printf(out, "net: %s\ncage: %u:%u\n", vt_choice_word(&vt_net_choice, plan->net),
-                           plan->cage_uid, plan->cage_gid);
+    g_string_append_printf(out, "net: %s\nuplink: %s\ncage: %u:%u\n",
+                           vt_choice_word(&vt_net_choice, plan->net),
+                           plan->has_uplink ? "yes" : "no", plan->cage_uid, plan->cage_gid);
     g_string_append_printf(out, "ram: %u MiB\nvcpus: %u\nboot timeout: %u s\n", plan->ram_mib,
                            plan->vcpus, plan->boot_timeout_s);
     explain_memory(out, plan);

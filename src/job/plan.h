@@ -17,6 +17,11 @@
 /* A job's private network: node N of the job has N in the third byte. */
 #define VT_PRIVATE_NETWORK 0x0a4d0000u /* 10.77.0.0 */
 #define VT_PRIVATE_PREFIX 16u
+/* A guest's own way out: the same in each, of a block that is nobody's on the internet and rarely
+ * used inside a site (RFC 6598). */
+#define VT_UPLINK_PREFIX 29u
+#define VT_UPLINK_GATEWAY 0x647f4d01u /* 100.127.77.1 */
+#define VT_UPLINK_ADDRESS 0x647f4d02u /* 100.127.77.2 */
 /* Mount tags of the two shares. The root is only read, so a guest may keep what it has read (which
  * makes programs start several times faster); what the owner writes to must be looked at again each
  * time it is opened. */
@@ -54,15 +59,17 @@ typedef struct {
 /* One virtual machine. */
 typedef struct {
     guint slot;
-    char *name; /* "v<host>-<slot>": also the guest's host name */
-    guint8 mac[VT_MAC_SIZE];
-    guint32 address; /* IPv4 in the job's private network, host byte order */
+    char *name;                    /* "v<host>-<slot>": also the guest's host name */
+    guint8 mac[VT_MAC_SIZE];       /* on the job's private network */
+    guint8 outer_mac[VT_MAC_SIZE]; /* on its way out */
+    guint32 address;               /* IPv4 in the job's private network, host byte order */
 } VtPlanVm;
 
 typedef struct {
     VtPlanVm *vms;
     guint n_vms;
     VtNet net;
+    bool has_uplink; /* each guest has a way out */
     VtGuestKind kind;
     VtInit init;
     VtAccel accel;

@@ -289,6 +289,16 @@ static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guin
 }
 
 /* What a job with this much RAM takes in all, as far as it follows from the request. */
+VtNet vt_request_net(VtNet wanted, bool is_explicit, guint vms)
+{
+    return is_explicit || vms == 1 ? wanted : VT_NET_PRIVATE;
+}
+
+static VtNet find_net(const Wanted *net, guint vms)
+{
+    return vt_request_net((VtNet)net->number, net->is_explicit, vms);
+}
+
 static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtSettings *settings,
                                  const VtAllocation *allocation, guint vms, guint vcpus)
 {
@@ -305,6 +315,7 @@ static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtS
         .is_emulated = allocation->accel != VT_ACCEL_KVM,
         .scratch_mib = is_in_memory ? ramdisk_mib : 0,
         .is_scratch_ram = is_in_memory && ramdisk_mib == 0,
+        .has_uplink = find_net(&wanted[VT_REQUEST_NET], vms) != VT_NET_NONE,
     };
 }
 
@@ -396,12 +407,6 @@ static void take_family(const Wanted *image, const Wanted *family, VtShape *shap
     shape->family = (VtFamily)family->number;
 }
 
-/* Several guests are there to talk to each other. */
-static VtNet find_net(const Wanted *net, guint vms)
-{
-    return net->is_explicit || vms == 1 ? (VtNet)net->number : VT_NET_PRIVATE;
-}
-
 /* Several guests see each other's locks, unless somebody says otherwise. */
 static VtLocks find_locks(const Wanted *locks, guint vms)
 {
@@ -432,6 +437,7 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
         .image_name = is_disk ? g_strdup(image->text) : NULL,
         .vms = vms,
         .net = find_net(&wanted[VT_REQUEST_NET], vms),
+        .has_net = wanted[VT_REQUEST_NET].is_explicit,
         .ram_mib = ram_mib,
         .vcpus = vcpus,
         .boot_timeout_s = (guint)wanted[VT_REQUEST_BOOT_TIMEOUT].number,

@@ -50,6 +50,7 @@ typedef struct {
     char *image_name; /* of a record; NULL for images without one */
     guint vms;
     VtNet net;
+    bool has_net;  /* the user named it */
     guint ram_mib; /* of each */
     guint vcpus;   /* of each */
     guint boot_timeout_s;
@@ -86,6 +87,10 @@ void vt_request_clear(VtRequest *request);
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error);
+
+/* The network of `vms` machines where `wanted` is what the user asked for (`is_explicit`), or else
+ * NET_DEFAULT: several are there to talk to each other. */
+VtNet vt_request_net(VtNet wanted, bool is_explicit, guint vms);
 
 /* Frees what it holds; all zero afterwards. */
 void vt_shape_clear(VtShape *shape);

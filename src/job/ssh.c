@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define PATTERN "*?!,\"\\#" /* what a name in sshd_config may not have, to mean itself */
+#define PATTERN "*?!,\"'=\\#" /* what a name in sshd_config may not have, to mean itself */
 
 bool vt_ssh_is_wanted(const VtJob *job, const VtPlan *plan)
 {

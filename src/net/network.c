@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net/network.c - the private network of a job's guests: by the kernel, or by a switch of ours. */
+/* net/network.c - the networks of a job's guests: by the kernel, or by a switch of ours, and passt. */
 #include "net/network.h"
 
 #include <errno.h>
@@ -14,9 +14,11 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "net/bridge.h"
+#include "net/relay.h"
 #include "net/switch.h"
 
-#define BUFFER_BYTES (1024 * 1024) /* of frames that a guest has not taken yet */
+#define SWITCH_BYTES (1024 * 1024) /* of frames that a guest has not taken yet */
+#define RELAY_BYTES (128 * 1024)   /* the same; few, see net/relay.c */
 #define QUEUE_FRAMES "512"         /* the same, counted; 10 without it */
 
 static bool make_taps(VtNetwork *network, GError **error)
@@ -45,45 +47,77 @@ static void lengthen_queues(void)
         (void)!write(fd, QUEUE_FRAMES, sizeof QUEUE_FRAMES - 1);
 }
 
-static bool make_sockets(VtNetwork *network, GError **error)
+static void close_ports(int **ports, guint n)
 {
-    const int size = BUFFER_BYTES;
+    for (guint i = 0; *ports && i < n; i++)
+        vt_fd_clear(&(*ports)[i]);
+    g_clear_pointer(ports, g_free);
+}
+
+static VtNic *nics_new(guint n)
+{
+    VtNic *nics = g_new(VtNic, n);
+    for (guint i = 0; i < n; i++)
+        nics[i] = (VtNic){.kind = VT_NIC_NONE, .fd = -1};
+    return nics;
+}
+
+/* A pair for each of `n` guests: `nics` are QEMU's ends. (transfer full) the others; NULL on failure,
+ * which closes them. */
+static int *make_sockets(VtNic *nics, VtNicKind kind, guint n, GError **error)
+{
+    const int size = kind == VT_NIC_OUTER ? RELAY_BYTES : SWITCH_BYTES;
+    int *ports = g_new(int, n);
     lengthen_queues();
-    network->ports = g_new(int, network->n);
-    for (guint i = 0; i < network->n; i++)
-        network->ports[i] = -1;
-    for (guint i = 0; i < network->n; i++) {
+    for (guint i = 0; i < n; i++) {
         int pair[2];
-        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
-            return vt_error_set_errno(error, VT_ERROR_HOST, errno,
-                                      "the job's network: cannot make a socket pair");
-        network->nics[i] = (VtNic){.kind = VT_NIC_SOCKET, .fd = pair[0]};
-        network->ports[i] = pair[1];
+        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0) {
+            vt_error_set_errno(error, VT_ERROR_HOST, errno,
+                               "the job's network: cannot make a socket pair");
+            close_ports(&ports, i);
+            return NULL;
+        }
+        nics[i] = (VtNic){.kind = kind, .fd = pair[0]};
+        ports[i] = pair[1];
         for (int end = 0; end < 2; end++)
             setsockopt(pair[end], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     }
+    return ports;
+}
+
+bool vt_network_start_uplinks(const VtPlan *plan, const VtOwner *owner, VtNetwork *network,
+                              GError **error)
+{
+    if (!plan->has_uplink)
+        return true;
+    network->n = plan->n_vms;
+    network->uplinks = g_new(VtUplink, network->n);
+    for (guint i = 0; i < network->n; i++)
+        network->uplinks[i] = VT_UPLINK_NONE;
+    for (guint i = 0; i < network->n; i++)
+        if (!vt_uplink_start(owner, &network->uplinks[i], error))
+            return false;
     return true;
 }
 
 bool vt_network_make(const VtPlan *plan, VtNetwork *network, GError **error)
 {
-    *network = VT_NETWORK_NONE;
     network->n = plan->n_vms;
-    network->nics = g_new(VtNic, network->n);
-    for (guint i = 0; i < network->n; i++)
-        network->nics[i] = (VtNic){.kind = VT_NIC_NONE, .fd = -1};
+    network->nics = nics_new(network->n);
+    network->outer_nics = nics_new(network->n);
+    if (plan->has_uplink) {
+        network->outer_ports = make_sockets(network->outer_nics, VT_NIC_OUTER, network->n, error);
+        if (!network->outer_ports)
+            return false;
+    }
     if (plan->net != VT_NET_PRIVATE)
         return true;
     if (!make_taps(network, error))
         return false;
-    return network->nics[0].kind == VT_NIC_TAP || make_sockets(network, error);
-}
-
-static void close_ports(VtNetwork *network)
-{
-    for (guint i = 0; network->ports && i < network->n; i++)
-        vt_fd_clear(&network->ports[i]);
-    g_clear_pointer(&network->ports, g_free);
+    if (network->nics[0].kind == VT_NIC_TAP)
+        return true;
+    network->ports = make_sockets(network->nics, VT_NIC_SOCKET, network->n, error);
+    return network->ports != NULL;
 }
 
 static int compare(gconstpointer a, gconstpointer b)
@@ -91,40 +125,80 @@ static int compare(gconstpointer a, gconstpointer b)
     return *(const int *)a - *(const int *)b;
 }
 
-/* The child: it holds nothing of the engine's but the ports. Never returns. */
-static void run_switch(VtNetwork *network)
+/* Closes all but the standard descriptors and the `n` of `fds`. */
+static void keep_only(const int *fds, guint n)
 {
-    int *ports = network->ports;
+    g_autofree int *sorted = g_memdup2(fds, n * sizeof *fds);
     unsigned next = STDERR_FILENO + 1;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    qsort(ports, network->n, sizeof *ports, compare);
-    for (guint i = 0; i < network->n; i++) {
-        if ((unsigned)ports[i] > next)
-            syscall(SYS_close_range, next, ports[i] - 1, 0);
-        next = (unsigned)ports[i] + 1;
+    qsort(sorted, n, sizeof *sorted, compare);
+    for (guint i = 0; i < n; i++) {
+        if ((unsigned)sorted[i] > next)
+            syscall(SYS_close_range, next, sorted[i] - 1, 0);
+        next = (unsigned)sorted[i] + 1;
     }
     syscall(SYS_close_range, next, ~0u, 0);
-    vt_switch_run(ports, network->n);
+}
+
+/* The children: they hold nothing of the engine's but what they serve. Never return. */
+static void run_switch(const VtNetwork *network)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    keep_only(network->ports, network->n);
+    vt_switch_run(network->ports, network->n);
     _exit(VT_EXIT_FAILED);
+}
+
+static void run_relay(const VtNetwork *network)
+{
+    int ends[2 * VT_VMS_MAX];
+    guint n = network->n;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (guint i = 0; i < n; i++)
+        ends[i] = network->outer_ports[i], ends[n + i] = network->uplinks[i].fd;
+    keep_only(ends, 2 * n);
+    vt_relay_run(ends, ends + n, n);
+    _exit(0);
+}
+
+static bool start_child(void (*run)(const VtNetwork *network), const VtNetwork *network, pid_t *pid,
+                        GError **error)
+{
+    *pid = fork();
+    if (*pid == 0)
+        run(network);
+    return *pid > 0 ||
+           vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork for the job's network");
 }
 
 bool vt_network_start(VtNetwork *network, GError **error)
 {
-    if (!network->ports)
-        return true;
-    network->switch_pid = fork();
-    if (network->switch_pid < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the job's switch");
-    if (network->switch_pid == 0)
-        run_switch(network);
-    close_ports(network);
+    if (network->ports && !start_child(run_switch, network, &network->switch_pid, error))
+        return false;
+    if (network->outer_ports && !start_child(run_relay, network, &network->relay_pid, error))
+        return false;
+    close_ports(&network->ports, network->n);
+    close_ports(&network->outer_ports, network->n);
+    for (guint i = 0; network->uplinks && i < network->n; i++)
+        vt_fd_clear(&network->uplinks[i].fd);
     return true;
+}
+
+static void close_nics(VtNic **nics, guint n)
+{
+    for (guint i = 0; *nics && i < n; i++)
+        vt_fd_clear(&(*nics)[i].fd);
+    g_clear_pointer(nics, g_free);
 }
 
 void vt_network_clear(VtNetwork *network)
 {
-    for (guint i = 0; network->nics && i < network->n; i++)
-        vt_fd_clear(&network->nics[i].fd);
-    g_clear_pointer(&network->nics, g_free);
-    close_ports(network);
+    close_nics(&network->nics, network->n);
+    close_nics(&network->outer_nics, network->n);
+    close_ports(&network->ports, network->n);
+    close_ports(&network->outer_ports, network->n);
+    for (guint i = 0; network->uplinks && i < network->n; i++) {
+        vt_fd_clear(&network->uplinks[i].fd);
+        vt_fd_clear(&network->uplinks[i].log);
+    }
+    g_clear_pointer(&network->uplinks, g_free);
 }

@@ -17,6 +17,7 @@
 #include "image/pool.h"
 #include "image/scratch.h"
 #include "image/trusted.h"
+#include "net/uplink.h"
 #include "node/decision.h"
 #include "node/hooks.h"
 #include "share/command.h"
@@ -253,6 +254,16 @@ static void check_qemu(Check *check)
         add(check, "qemu", VT_CHECK_OK, g_strdup(VT_QEMU_PROGRAM));
 }
 
+/* Where the site does not say that guests have a way out, they may have none. */
+static void check_uplink(Check *check)
+{
+    const char *missing = vt_uplink_missing();
+    bool is_wanted = vt_settings_is_set(check->settings, VT_SETTING_NET_DEFAULT) &&
+                     vt_settings_get_number(check->settings, VT_SETTING_NET_DEFAULT) == VT_NET_USER;
+    add(check, "uplink", missing && is_wanted ? VT_CHECK_MISSING : VT_CHECK_OK,
+        g_strdup_printf("%s%s", missing ? "none: " : "", missing ? missing : VT_UPLINK_PROGRAM));
+}
+
 /* The kernel's directory decides what runs in everybody's guests. */
 static VtCheckState judge_kernel(const VtDecision *decision, char **text)
 {
@@ -404,6 +415,7 @@ GPtrArray *vt_check_node(const VtCheckOptions *options)
     check_hooks(&check);
     check_daemon(&check);
     check_qemu(&check);
+    check_uplink(&check);
     check_guest(&check);
     check_images(&check);
     check_disks(&check);

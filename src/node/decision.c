@@ -10,6 +10,7 @@
 #include "batch/local.h"
 #include "ctl/folder.h"
 #include "image/pool.h"
+#include "net/uplink.h"
 #include "node/accel.h"
 #include "share/command.h"
 
@@ -78,6 +79,70 @@ static void take_disk(VtDecision *decision, const VtGiven *given)
     job->scratch_dir = g_strdup(vt_decision_scratch_dir(settings, shape->fs_type));
 }
 
+/* Where nobody asked for a way out, a machine that has none is no fault of the job's. */
+static bool find_uplink(VtDecision *decision, const VtSettings *settings, GError **error)
+{
+    VtJob *job = decision->job;
+    const VtShape *shape = &decision->shape;
+    const char *missing = shape->net == VT_NET_NONE ? NULL : vt_uplink_missing();
+    job->net = shape->net;
+    job->has_uplink = shape->net != VT_NET_NONE && !missing;
+    if (!missing || shape->net == VT_NET_PRIVATE)
+        return true;
+    job->net = VT_NET_NONE;
+    if (vt_settings_is_set(settings, VT_SETTING_NET_DEFAULT) && !shape->has_net)
+        g_ptr_array_add(decision->notes, g_strdup_printf("no network for the guest: %s", missing));
+    return !shape->has_net || vt_error_set(error, VT_ERROR_HOST, "%s: net 'user': %s",
+                                           shape->origins[VT_REQUEST_NET], missing);
+}
+
+/* What the machine looks names up in, as far as a guest's file has room. (transfer full) */
+static GStrv load_search_list(void)
+{
+    g_auto(GStrv) all = vt_uplink_search_list();
+    g_autoptr(GStrvBuilder) fit = g_strv_builder_new();
+    for (guint i = 0; all[i] && i < VT_SEARCH_DOMAINS_MAX; i++)
+        if (vt_network_name_is_valid(all[i]))
+            g_strv_builder_add(fit, all[i]);
+    return g_strv_builder_end(fit);
+}
+
+/* Who answers the guest: the site's servers, else those that this machine asks. */
+static void take_names(VtDecision *decision, const VtSettings *settings)
+{
+    VtJob *job = decision->job;
+    char *const domain[] = {job->domain, NULL};
+    if (vt_settings_is_set(settings, VT_SETTING_NAME_SERVER))
+        job->name_servers =
+            g_strdupv((GStrv)vt_settings_get_list(settings, VT_SETTING_NAME_SERVER));
+    else if (job->has_uplink)
+        job->name_servers = vt_uplink_name_servers();
+    if (vt_settings_is_set(settings, VT_SETTING_SEARCH_DOMAIN))
+        job->search_domains =
+            g_strdupv((GStrv)vt_settings_get_list(settings, VT_SETTING_SEARCH_DOMAIN));
+    else if (job->domain)
+        job->search_domains = g_strdupv((GStrv)domain);
+    else if (job->has_uplink)
+        job->search_domains = load_search_list();
+}
+
+static bool take_network(VtDecision *decision, const VtSettings *settings, GError **error)
+{
+    static const VtSetting time_servers[] = {VT_SETTING_NTP_SERVER_1, VT_SETTING_NTP_SERVER_2};
+    g_autoptr(GStrvBuilder) servers = g_strv_builder_new();
+    VtJob *job = decision->job;
+    if (!find_uplink(decision, settings, error))
+        return false;
+    job->mac_prefix = (guint)vt_settings_get_number(settings, VT_SETTING_MAC_PREFIX);
+    job->domain = g_strdup(vt_settings_get_text(settings, VT_SETTING_DOMAIN));
+    take_names(decision, settings);
+    for (gsize i = 0; i < G_N_ELEMENTS(time_servers); i++)
+        if (vt_settings_is_set(settings, time_servers[i]))
+            g_strv_builder_add(servers, vt_settings_get_text(settings, time_servers[i]));
+    job->time_servers = g_strv_builder_end(servers);
+    return true;
+}
+
 /* What follows from the RAM. */
 static void take_ram(VtDecision *decision, const VtGiven *given)
 {
@@ -85,7 +150,6 @@ static void take_ram(VtDecision *decision, const VtGiven *given)
     guint64 tmp_mib = vt_settings_get_number(given->settings, VT_SETTING_TMP_SIZE_DEFAULT);
     guint64 ramdisk_mib = vt_settings_get_number(given->settings, VT_SETTING_RAMDISK_SIZE);
     job->vms = decision->shape.vms;
-    job->net = decision->shape.net;
     job->ram_mib = decision->shape.ram_mib;
     job->tmp_mib = tmp_mib ? tmp_mib : MAX(job->ram_mib / 2, 1);
     if (job->image == VT_IMAGE_DISK && !job->scratch_dir)
@@ -117,9 +181,8 @@ bool vt_decision_resolve(VtDecision *decision, VtGiven *given, GError **error)
     given->allocation.accel = wanted_accel(given) == VT_ACCEL_TCG ? VT_ACCEL_TCG : VT_ACCEL_KVM;
     if (!resolve(decision, given, error))
         return false;
-    if (decision->shape.net == VT_NET_USER)
-        return vt_error_set(error, VT_ERROR_USER, "%s: net 'user' is not built yet",
-                            decision->shape.origins[VT_REQUEST_NET]);
+    if (!take_network(decision, settings, error))
+        return false;
     take_disk(decision, given);
     take_ram(decision, given);
     job->locks = decision->shape.locks;

@@ -104,6 +104,16 @@ static void run_keeper(int program, const int fds[KEEPER_FDS - 3], const struct 
     fail_child(run, "cannot execute the keeper");
 }
 
+/* Nothing of this process has to be copied for a child that only places descriptors. */
+static pid_t fork_keeper(int program, const int fds[KEEPER_FDS - 3], const struct rlimit *files,
+                         const char *const argv[])
+{
+    pid_t pid = vfork();
+    if (pid == 0)
+        run_keeper(program, fds, files, argv);
+    return pid;
+}
+
 bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **error)
 {
     const VtJob *job = options->job;
@@ -143,11 +153,9 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
                                 options->cgroup ? options->cgroup : "",
                                 NULL};
     const int fds[] = {document, options->run < 0 ? theirs : options->run, engine, gate};
-    pid_t pid = fork();
+    pid_t pid = fork_keeper(keeper, fds, &files, argv);
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork the keeper");
-    if (pid == 0)
-        run_keeper(keeper, fds, &files, argv);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
         vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot watch the keeper");

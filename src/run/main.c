@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -173,9 +174,13 @@ static void load_environment(Run *run)
 static bool load_command(Run *run, char *const *words, GError **error)
 {
     const VtOptionText shell = {run->envelope.shell, (char *)"-S", VT_PLACE_LINE};
+    char *const *terminal = run->envelope.terminal;
     run->job.owner.shell = (char *)g_getenv("SHELL");
     if (!run->job.owner.shell || !vt_job_path_is_valid(run->job.owner.shell))
         run->job.owner.shell = (char *)"/bin/sh";
+    if (terminal)
+        return vt_login_load_shell(&run->command, &run->job, &shell, *terminal,
+                                   *terminal ? terminal + 1 : terminal, run->notes, error);
     return vt_login_load(&run->command, &run->job, &shell, words, "the job's arguments", run->notes,
                          error);
 }
@@ -198,10 +203,20 @@ static void name_files(int run)
         ctl_door_send(run, CTL_FILES, streams, payload, writer.used, NULL, 0);
 }
 
+/* A job at a terminal has its envelope in a file of its own, and is never run again. */
+static void remove_envelope(const Run *run, const char *path)
+{
+    if (run->envelope.terminal)
+        unlink(path);
+}
+
 static bool prepare(Run *run, char **argv, int *door, GError **error)
 {
     run->notes = g_ptr_array_new_with_free_func(g_free);
-    if (!load_script(run, argv[1], error) || !vt_limits_load(&run->limits, error))
+    if (!load_script(run, argv[1], error))
+        return false;
+    remove_envelope(run, argv[1]);
+    if (!vt_limits_load(&run->limits, error))
         return false;
     *door = find_engine(run, error);
     if (*door < 0 || !load_command(run, argv + 2, error))
@@ -251,7 +266,7 @@ static void take_cancel(VtResult *result)
         result->reason = CTL_REASON_DONE;
 }
 
-static int attach(const Run *run, int door)
+static int attach(const Run *run, VtTerminal *terminal, int door)
 {
     g_autofree char *cwd = g_get_current_dir();
     mode_t mask = umask(0);
@@ -267,6 +282,7 @@ static int attach(const Run *run, int door)
         .limits = (const VtLimit *)(void *)run->limits->data,
         .n_limits = run->limits->len,
         .script = run->script,
+        .terminal = run->envelope.terminal ? terminal : NULL,
         .input = STDIN_FILENO,
         .output = STDOUT_FILENO,
         .errors = STDERR_FILENO,
@@ -276,6 +292,7 @@ static int attach(const Run *run, int door)
         g_printerr("vtorque-run: note: %s\n", (char *)run->notes->pdata[i]);
     name_files(door);
     vt_attach(&attachment, door, &result);
+    vt_terminal_close(terminal);
     remove_file(run, &result);
     take_cancel(&result);
     vt_report_print_outcome(&result, "vtorque-run");
@@ -289,12 +306,15 @@ int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     Run run = {0};
+    VtTerminal terminal = VT_TERMINAL_NONE;
     int door = -1;
     if (!vt_fd_fill_standard())
         return VT_EXIT_FAILED;
+    /* Sockets of the batch system, which it leaves open in every job. */
+    syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, 0);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGXFSZ, SIG_IGN);
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, ""); /* of messages; the other categories are files to be read */
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         g_print("vtorque-run (vTorque) " VT_VERSION "\n");
         return 0;
@@ -303,8 +323,9 @@ int main(int argc, char **argv)
         g_printerr("vtorque-run: is started by the script that vsub submits\n");
         return VT_EXIT_USAGE;
     }
-    if (prepare(&run, argv, &door, &error))
-        return attach(&run, door);
+    if (prepare(&run, argv, &door, &error) &&
+        (!run.envelope.terminal || vt_terminal_open(&terminal, STDIN_FILENO, &error)))
+        return attach(&run, &terminal, door);
     g_printerr("vtorque-run: %s\n", error->message);
     return VT_EXIT_FAILED;
 }

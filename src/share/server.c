@@ -43,7 +43,7 @@ typedef struct {
     int listener;
     int log;
     int report[2]; /* the text of an error, if any; its end: the program runs */
-    int ids[2];    /* socket pair: "namespace made" one way, "ids mapped" the other */
+    int ids[2];    /* socket pair: "mounts and namespace made" one way, "ids mapped" the other */
 } Start;
 
 #define START_NONE ((Start){.listener = -1, .log = -1, .report = {-1, -1}, .ids = {-1, -1}})
@@ -119,16 +119,23 @@ static bool keep_capabilities(GError **error)
     return true;
 }
 
+/* The child's half of meet_child(). */
+static bool meet_parent(int ids, GError **error)
+{
+    char byte;
+    return (write(ids, "", 1) == 1 && read(ids, &byte, 1) == 1) ||
+           vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids");
+}
+
 /* The child's half of becoming the owner. The order decides (engine.md, section 3): made as root,
  * the namespace is root's, and the owner can neither enter it nor trace what runs in it. */
 static bool become_owner(const VtOwner *owner, int ids, GError **error)
 {
-    char byte;
     if (unshare(CLONE_NEWUSER) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the file server's user namespace");
-    if (write(ids, "", 1) != 1 || read(ids, &byte, 1) != 1)
-        return vt_error_set(error, VT_ERROR_HOST, "cannot map the owner's ids");
+    if (!meet_parent(ids, error))
+        return false;
     if (prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
         setresgid(owner->gid, owner->gid, owner->gid) < 0 ||
         setresuid(owner->uid, owner->uid, owner->uid) < 0)
@@ -206,8 +213,9 @@ static bool exec_server(const VtPlan *plan, bool is_root, const VtOwner *owner, 
     g_autoptr(GArray) sources = open_sources(plan, is_root, owner, error);
     if (!sources || !vt_tree_build(plan, sources, error))
         return false;
-    if (is_for_another(owner) && (!vt_program_hide(program, error) || !take_groups(owner, error) ||
-                                  !become_owner(owner, start->ids[1], error)))
+    if (is_for_another(owner) ? !vt_program_hide(program, error) || !take_groups(owner, error) ||
+                                    !become_owner(owner, start->ids[1], error)
+                              : !meet_parent(start->ids[1], error))
         return false;
     if (!keep_capabilities(error) || !place_descriptors(kind, start, error))
         return false;
@@ -237,24 +245,31 @@ static void run_server(const VtPlan *plan, bool is_root, const VtOwner *owner, S
     _exit(VT_EXIT_FAILED);
 }
 
-/* Waits until the child has executed the server, or says why not. */
-static bool wait_for_exec(pid_t pid, const VtOwner *owner, Start *start, guint *left_out,
-                          GError **error)
+/* Waits until the child's mounts are its own: what is mounted here from now on is not the server's.
+ * A child that failed before has reported. */
+static bool meet_child(pid_t pid, const VtOwner *owner, Start *start, guint *left_out,
+                       GError **error)
 {
-    char byte, text[ERROR_TEXT_MAX + 1];
+    char byte;
     vt_fd_clear(&start->report[1]);
     vt_fd_clear(&start->ids[1]);
-    if (is_for_another(owner) && vt_fd_wait(start->ids[0], EXEC_MS) &&
-        read(start->ids[0], &byte, 1) == 1) {
-        if (!map_ids(pid, owner, left_out, error))
-            return false;
-        (void)!write(start->ids[0], "", 1);
-    }
+    if (!vt_fd_wait(start->ids[0], EXEC_MS) || read(start->ids[0], &byte, 1) != 1)
+        return true;
+    if (is_for_another(owner) && !map_ids(pid, owner, left_out, error))
+        return false;
+    return write(start->ids[0], "", 1) == 1 ||
+           vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot answer the file server");
+}
+
+bool vt_server_wait(VtServer *server, GError **error)
+{
+    char text[ERROR_TEXT_MAX + 1];
     /* The owner may stop it as soon as it has the owner's ids. */
-    if (!vt_fd_wait(start->report[0], EXEC_MS))
+    if (!vt_fd_wait(server->report, EXEC_MS))
         return vt_error_set(error, VT_ERROR_HOST, "the file server did not start within %d s",
                             EXEC_MS / 1000);
-    ssize_t n = read(start->report[0], text, sizeof text - 1);
+    ssize_t n = read(server->report, text, sizeof text - 1);
+    vt_fd_clear(&server->report);
     if (n == 0)
         return true;
     text[n > 0 ? n : 0] = '\0';
@@ -304,11 +319,12 @@ bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtS
         run_server(plan, is_root, owner, &start);
     /* A child that failed is reaped with all others, by the engine's end. */
     guint left_out = 0;
-    if (!wait_for_exec(pid, owner, &start, &left_out, error))
+    if (!meet_child(pid, owner, &start, &left_out, error))
         return false;
     *server = (VtServer){.pid = pid,
                          .socket = vt_fd_steal(&connection),
                          .log = vt_fd_steal(&log),
+                         .report = vt_fd_steal(&start.report[0]),
                          .left_out = left_out};
     return true;
 }

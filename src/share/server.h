@@ -24,13 +24,17 @@ typedef struct {
     pid_t pid;
     int socket;     /* connected to the server: QEMU's */
     int log;        /* the server's stderr, to be drained */
+    int report;     /* of its start: vt_server_wait()'s */
     guint left_out; /* of the owner's groups (share/ids.h) */
 } VtServer;
 
-#define VT_SERVER_NONE ((VtServer){.pid = -1, .socket = -1, .log = -1})
+#define VT_SERVER_NONE ((VtServer){.pid = -1, .socket = -1, .log = -1, .report = -1})
 
 /* Starts the server of the plan's root (`is_root`), or of its other directories. The process must
  * already be in a network namespace where nobody else is, since the socket has an abstract name for
- * a moment. */
+ * a moment. On return the server has mounts and ids of its own, and is on its way to its program. */
 bool vt_server_start(const VtPlan *plan, bool is_root, const VtOwner *owner, VtServer *server,
                      GError **error);
+
+/* Waits until the server's program runs, 30 s at most, or says why it does not. Needs no rights. */
+bool vt_server_wait(VtServer *server, GError **error);

@@ -23,10 +23,12 @@ typedef struct {
     int disk;    /* the image's file, read-only; not used where the plan has no disk */
     int scratch; /* what is written to it, a qcow2 file */
     int net;     /* the private network's end */
+    int outer;   /* the end of the way out */
 } VtMachineFds;
 
-/* argv of QEMU for machine `index` of the plan, whose end of the private network is a `nic`; argv[0] being the program's path `qemu`. The guest starts at once; its end, of
- * whatever kind, is a SHUTDOWN event on the monitor and QEMU's own exit. (transfer full) */
+/* argv of QEMU for machine `index` of the plan, whose end of the private network is a `nic`; argv[0]
+ * being the program's path `qemu`. The guest starts at once; its end, of whatever kind, is a SHUTDOWN
+ * event on the monitor and QEMU's own exit. (transfer full) */
 GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char *qemu,
                      const VtMachineFds *fds);
 

@@ -18,7 +18,11 @@ typedef enum { PLAIN, ESCAPE, CONTROL, STRING } Sequence;
 
 VtConsole *vt_console_new(void)
 {
-    return g_new0(VtConsole, 1);
+    VtConsole *console = g_new(VtConsole, 1);
+
+    /* Pages of the ring that are never used cost nothing. */
+    console->used = console->next = 0;
+    return console;
 }
 
 void vt_console_free(VtConsole *console)

@@ -14,7 +14,7 @@
 #include "base/fd.h"
 
 static const VtMachineFds qemu_fds = VT_MACHINE_FDS;
-#define QEMU_FDS_END 11
+#define QEMU_FDS_END 12
 
 /* Both ends of each line to QEMU; index 0 is ours. */
 typedef struct {
@@ -37,6 +37,7 @@ static void lines_clear(Lines *lines)
     vt_fd_clear(&lines->parts.disk);
     vt_fd_clear(&lines->parts.scratch);
     vt_fd_clear(&lines->parts.nic.fd);
+    vt_fd_clear(&lines->parts.outer.fd);
 }
 
 static bool open_lines(Lines *lines, GError **error)
@@ -62,12 +63,13 @@ static void fail_child(int log, const char *act, const char *program)
 /* The child. Never returns. */
 static void run_qemu(const Lines *lines, char *const argv[])
 {
-    const int moved[] = {lines->qmp[1],     lines->serial[1],     lines->agent[1],
-                         lines->log[1],     lines->parts.files,   lines->parts.root,
-                         lines->parts.disk, lines->parts.scratch, lines->parts.nic.fd};
-    const int targets[] = {qemu_fds.qmp,  qemu_fds.serial,  qemu_fds.agent,
-                           STDERR_FILENO, qemu_fds.files,   qemu_fds.root,
-                           qemu_fds.disk, qemu_fds.scratch, qemu_fds.net};
+    const int moved[] = {lines->qmp[1],        lines->serial[1],     lines->agent[1],
+                         lines->log[1],        lines->parts.files,   lines->parts.root,
+                         lines->parts.disk,    lines->parts.scratch, lines->parts.nic.fd,
+                         lines->parts.outer.fd};
+    const int targets[] = {qemu_fds.qmp,   qemu_fds.serial, qemu_fds.agent, STDERR_FILENO,
+                           qemu_fds.files, qemu_fds.root,   qemu_fds.disk,  qemu_fds.scratch,
+                           qemu_fds.net,   qemu_fds.outer};
     int lifted[G_N_ELEMENTS(moved)];
     const char *const envp[] = {"LC_ALL=C.UTF-8", NULL};
     sigset_t batch;
@@ -92,6 +94,15 @@ static void run_qemu(const Lines *lines, char *const argv[])
     fail_child(STDERR_FILENO, "execute", argv[0]);
 }
 
+/* Nothing of this process has to be copied for a child that only places descriptors. */
+static pid_t fork_qemu(const Lines *lines, char *const argv[])
+{
+    pid_t pid = vfork();
+    if (pid == 0)
+        run_qemu(lines, argv);
+    return pid;
+}
+
 bool vt_machine_start(const VtPlan *plan, guint index, VtMachineParts *parts, VtMachine *machine,
                       GError **error)
 {
@@ -102,11 +113,9 @@ bool vt_machine_start(const VtPlan *plan, guint index, VtMachineParts *parts, Vt
         return false;
     g_auto(GStrv) argv =
         vt_command_new(plan, index, lines.parts.nic.kind, VT_QEMU_PROGRAM, &qemu_fds);
-    pid_t pid = fork();
+    pid_t pid = fork_qemu(&lines, argv);
     if (pid < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot fork QEMU");
-    if (pid == 0)
-        run_qemu(&lines, argv);
     *machine = (VtMachine){
         .pid = pid,
         .qmp = vt_fd_steal(&lines.qmp[0]),

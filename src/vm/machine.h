@@ -11,7 +11,7 @@
 #define VT_MACHINE_FDS                                                                             \
     {                                                                                              \
         .qmp = 3, .serial = 4, .agent = 5, .files = 6, .root = 7, .disk = 8, .scratch = 9,         \
-        .net = 10                                                                                  \
+        .net = 10, .outer = 11                                                                     \
     }
 
 /* Our ends of what QEMU was started with. */
@@ -30,11 +30,14 @@ typedef struct {
     int files, root;   /* sockets that are connected to the file servers */
     int disk, scratch; /* the image's file, and what is written above it */
     VtNic nic;         /* on the private network */
+    VtNic outer;       /* on the way out */
 } VtMachineParts;
 
-#define VT_MACHINE_PARTS_NONE ((VtMachineParts){-1, -1, -1, -1, {VT_NIC_NONE, -1}})
+#define VT_MACHINE_PARTS_NONE                                                                      \
+    ((VtMachineParts){-1, -1, -1, -1, {VT_NIC_NONE, -1}, {VT_NIC_NONE, -1}})
 
-/* Starts QEMU for machine `index` of `plan` in the cage, with `parts`, which are closed here in any case. The process
- * is the engine's to reap; signals that batch systems send to whole cgroups do not end it. */
+/* Starts QEMU for machine `index` of `plan` in the cage, with `parts`, which are closed here in any
+ * case. The process is the engine's to reap; signals that batch systems send to whole cgroups do not
+ * end it. */
 bool vt_machine_start(const VtPlan *plan, guint index, VtMachineParts *parts, VtMachine *machine,
                       GError **error);

@@ -12,7 +12,8 @@ static char *make(const VtJob *job, const VtPlan *plan)
                               .root = 7,
                               .disk = 8,
                               .scratch = 9,
-                              .net = 10};
+                              .net = 10,
+                              .outer = 11};
     g_auto(GStrv) argv = vt_command_new(plan, plan->n_vms - 1,
                                         plan->net == VT_NET_PRIVATE ? VT_NIC_TAP : VT_NIC_NONE,
                                         "/usr/bin/qemu-system-x86_64", &fds);

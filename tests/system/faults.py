@@ -10,6 +10,7 @@ The rows named `... fails` make each call of one kind fail, one after the other,
 kernel, so that a job that lives through its fault ends quickly, at QEMU, with QEMU's own words.
 
   faults.py [WORD...]                      only rows with one of these words in their function's name
+  VTORQUE_VMS=N faults.py                  with N machines in each job
   faults.py --mounts MOUNT... -- PROGRAM   internal: runs PROGRAM in a mount namespace of its own; see enter_mounts()
 """
 
@@ -35,12 +36,13 @@ from lib import (BUILD, CTL_FAULT, DEADLINE, FAULT_PANIC, GUEST, MIB, Gate, Inve
 SELF = os.path.abspath(__file__)
 TOOLS = f"{BUILD}/tests/system"
 PATIENT = "boot_timeout=600"  # on a busy machine a guest takes its time; no row waits for this
-WORDS = ("--local", "-vm", f"img=tiny,ram=128M,vcpus=1,{PATIENT}")
+WORDS = ("--local", "-vm", f"img=tiny,ram=128M,vcpus=1{lib.WITH_VMS},{PATIENT}")
 SCRIPT = "echo right; exit 3\n"
 RIGHT = (3, b"right\n")
 FOREVER = "echo up\nwhile :; do sleep 1; done\n"
 QUOTE = "  | "
 SANITIZED = lib.is_sanitized()  # reserves terabytes of address space, and is slow
+OF_A_MACHINE = ("qemu", "share", "disk", "boot-timeout", "guest-panic", "guest-plan", "guest-protocol")
 ASIDES = ("vsub: note: ", "vsub: warning: ")
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -170,6 +172,8 @@ class Row:
         if self.report:
             equal(self.report["exit_status"], status)
             assert not says or re.search(says, self.report["message"]), self.report
+            if self.report["reason"] in OF_A_MACHINE:
+                lib.check_named(self.report["message"])
         self.check_left()
 
     def judge_right(self, result):
@@ -744,16 +748,18 @@ def storm_ends_keeper():
 CALLS = (
     ("vsub", "memfd_create", "EMFILE", "cannot make memory file", 0),
     ("vsub", "socketpair", "EMFILE", "cannot make the run connection", 0),
-    ("vsub", "clone", "EAGAIN", "cannot fork the keeper", 0),
+    ("vsub", "vfork", "EAGAIN", "cannot fork the keeper", 0),
     ("vsub", "pidfd_open", "EMFILE", "cannot watch the keeper", 0),
     ("vsub", "signalfd4", "EMFILE", "cannot watch for signals", 0),
     ("vsub-child", "fcntl", "EMFILE", "cannot place the keeper's descriptors", 0),
     ("vsub-child", "dup2", "EBUSY", "cannot place the keeper's descriptors", 0),
     ("vsub-child", "execveat", "ENOMEM", "cannot execute the keeper", 0),
     ("vtorque-keeper", "openat", "EMFILE", "cannot (start the keeper|use the folder|take a slot|write the run folder|map ids)", None),
+    ("vtorque-keeper", "open", "EMFILE", "cannot (start the keeper|use the folder|take a slot|write the run folder|map ids)", None),
     ("vtorque-keeper", "mkdirat", "ENOSPC", "cannot take a slot", 0),
-    ("vtorque-keeper", "fcntl", "ENOLCK", "cannot (start the keeper|take a slot|use the run folder)", 0),
-    ("vtorque-keeper", "dup2", "EBUSY", "cannot start the keeper", 0),
+    # Its C library asks once more for close-on-exec, and does not care.
+    ("vtorque-keeper", "fcntl", "ENOLCK", "cannot (start the keeper|take a slot|use the run folder)", None),
+    ("vtorque-keeper", "dup2", "EMFILE", "cannot start the keeper", 0),
     ("vtorque-keeper", "close_range", "ENOSYS", "cannot start the keeper", 0),
     ("vtorque-keeper", "write", "ENOSPC", "cannot (write the run folder|release the job's engine|map ids)", None),
     ("vtorque-keeper", "renameat", "ENOSPC", "cannot write the run folder", 0),
@@ -762,19 +768,20 @@ CALLS = (
     ("vtorque-keeper", "clone3", "EAGAIN", "cannot make (namespaces|a user namespace)", None),
     ("vtorque-keeper-child", "write", "EIO", "cannot (answer the keeper|move the job into its cgroup)", None),
     ("vtorque-keeper-child", "read", "EIO", "cannot wait for the keeper", 0),
-    ("vtorque-keeper-child", "dup2", "EBUSY", "cannot place the engine's descriptors", 0),
+    ("vtorque-keeper-child", "dup2", "EMFILE", "cannot place the engine's descriptors", 0),
     ("vtorque-keeper-child", "execveat", "ENOMEM", "cannot execute the engine", 0),
-    ("vtorque-engine", "openat", "EMFILE", "cannot (open|make|write|use|look at) '", None),
+    ("vtorque-engine", "openat", "EMFILE", "cannot (open|make|write|use|look at) '|cannot make the tap device", None),
     ("vtorque-engine", "mount", "EPERM", "cannot (detach the mounts|mount|bind|make mount)", 1),
     ("vtorque-engine", "mkdir", "ENOSPC", "cannot (make|copy link) '", None),
     ("vtorque-engine", "unshare", "ENOSPC", "cannot make the job's network namespace", 0),
-    ("vtorque-engine", "socket", "EMFILE", "cannot make the (control|file server's) socket", 0),
+    ("vtorque-engine", "socket", "EMFILE", "cannot make the (control|file server's) socket|cannot make the bridge", 0),
     ("vtorque-engine", "bind", "EADDRINUSE", "cannot make the (control|file server's) socket", 0),
     ("vtorque-engine", "listen", "EADDRINUSE", "cannot make the (control|file server's) socket", 0),
     ("vtorque-engine", "connect", "ECONNREFUSED", "cannot make the file server's socket", 0),
     ("vtorque-engine", "pipe2", "EMFILE", "cannot make the (file server's pipes|pipe of QEMU's log)", 0),
     ("vtorque-engine", "socketpair", "EMFILE", "cannot make (the file server's pipes|QEMU's socket pairs)", 0),
-    ("vtorque-engine", "clone", "EAGAIN", "cannot fork (the file server|QEMU)", 0),
+    ("vtorque-engine", "clone", "EAGAIN", "cannot fork the file server", 0),
+    ("vtorque-engine", "vfork", "EAGAIN", "cannot fork QEMU", 0),
     ("vtorque-engine", "pivot_root", "EINVAL", "cannot change the root", 0),
     ("vtorque-engine", "umount2", "EBUSY", "cannot detach the old root", 0),
     ("vtorque-engine", "capset", "EPERM", "cannot give up capabilities", 0),
@@ -824,7 +831,8 @@ def sweep(role, name, error, says, most):
             lived += is_alive
     assert is_alive, f"without a failure: {result}"
     assert hits > 0, f"{role} makes no call of {name}"
-    assert most is None or lived <= most, f"{lived} of {hits} failures were lived through, not {most}"
+    # Of several machines another one may be the first to die.
+    assert most is None or lib.VMS != "1" or lived <= most, f"{lived} of {hits} failures were lived through, not {most}"
 
 
 def lives_through():

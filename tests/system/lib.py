@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -29,11 +30,17 @@ IMAGES = os.environ.get("VTORQUE_IMAGES") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vtorque", "images")
 PROGRAMS = ("bin/vsub", "bin/vmgr", "bin/vtorque-keeper", "bin/vtorque-engine", "tests/system/serve")
 DEADLINE = 180  # seconds that anything may take here; none of them is a measurement
-VMS = os.environ.get("VTORQUE_VMS", "1")  # machines in each job, for the kill table
-TINY = ("--local", "-vm", "img=tiny,ram=256M,vcpus=1" + (f",vms_per_node={VMS}" if VMS != "1" else ""))
+VMS = os.environ.get("VTORQUE_VMS", "1")  # machines in each job, for the tables of kills and faults
+WITH_VMS = f",vms_per_node={VMS}" if VMS != "1" else ""
+TINY = ("--local", "-vm", f"img=tiny,ram=256M,vcpus=1{WITH_VMS}")
 MIB = 1 << 20
 TOKEN = secrets.token_hex(4)  # of this program: a process id may be another program's, too (apart)
 PHASES = ("locked", "born", "prepared", "caged", "starting", "booted", "ready", "running", "ending")
+
+
+def check_named(line):
+    """Where there are several machines, a line about one of them names it."""
+    assert VMS == "1" or re.match(r"(vsub: )?v\S+-\d+: ", line), f"{line!r} names no machine"
 
 
 def is_sanitized():
@@ -81,6 +88,14 @@ def take_default_signals():
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def row(test, site, who):
+    """`test` on the site of `who`, with a name and a description of its own."""
+    def run():
+        test(site)
+    run.__name__, run.__doc__ = f"{test.__name__}_{who}", f"{who}: {test.__doc__}"
+    return run
 
 
 def run_tests(tests, alone=(), jobs=2):
@@ -385,7 +400,7 @@ def document(site, owner, **changes):
         "uid": owner.uid, "gid": owner.gid, "groups": groups, "group_names": [group_name(gid) for gid in groups],
         "home": owner.home, "shell": "/bin/sh", "image": "tiny", "image_name": "", "image_dir": "", "init": "agent",
         "fs_type": "sharedfs", "scratch_dir": "", "scratch_mib": 0, "accel": "tcg", "locks": "local", "file_server": "qemu",
-        "vms": 1, "net": "none", "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "cput_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
+        "vms": 1, "net": "none", "has_uplink": 0, "mac_prefix": 0x525400, "domain": "", "name_servers": [], "search_domains": [], "time_servers": [], "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "cput_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
         "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, "run_wait_s": 0, "node_file": "", **changes}
     return json.dumps(fields)
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from lib import SOURCE, Inventory, Site, TemporaryUser, User, equal, run_tests
+from lib import BUILD, SOURCE, Inventory, Site, TemporaryUser, User, equal, run_tests
 
 COUNT = os.environ.get("VTORQUE_MPI", "100")
 EXAMPLE = f"{SOURCE}/examples/mpi-hello.sh"
@@ -43,6 +43,28 @@ def ssh(site, image):
     inventory.check()
 
 
+DSH = """
+./vtorque-dsh sh -c 'echo "$PWD|$PBS_JOBID|$0|$1"' "it's  a" '$x' | sort -u
+./vtorque-dsh uname -n | sort >names; uniq "$PBS_NODEFILE" | sort | cmp - names && echo each once
+./vtorque-dsh sh -c 'read line; echo "$?"' | sort -u
+./vtorque-dsh sh -c 'case $(uname -n) in $(head -n 1 $PBS_NODEFILE)) exit 0;; esac; exit 9'; echo $?
+./vtorque-dsh; echo $?
+env -u PBS_NODEFILE ./vtorque-dsh true; echo $?
+"""
+
+
+def dsh(site, image):
+    """vtorque-dsh runs a command on each machine, its words as they are"""
+    shutil.copy(f"{BUILD}/bin/vtorque-dsh", site.work)
+    result = run(site, image, DSH, "vms_per_node=2,vcpus=2")
+    lines = result.out.decode().splitlines()
+    equal((lines[0].split("|")[0], lines[0].split("|")[2:]), (site.work, ["it's  a", "$x"]), result)
+    assert lines[0].split("|")[1], result
+    equal(lines[1:], ["each once", "1", "9", "2", "2"], result)
+    alone = run(site, image, "./vtorque-dsh sh -c 'echo one $(uname -n); exit 4'", "vcpus=1")
+    equal((alone.status, alone.out.split()[0]), (4, b"one"), alone)
+
+
 def hello(site, image):
     """mpirun without arguments has a rank for each processor of each machine"""
     with open(EXAMPLE, encoding="ascii") as file:
@@ -60,12 +82,21 @@ def own_choice(site, image):
     equal(len(set(result.out.split())), 1)
 
 
-def exchange(site, image):
+def exchange(site, image, kind="openmpi"):
     """what ranks send each other arrives as it was sent"""
-    subprocess.run(["mpicc", "-O2", "-o", f"{site.work}/exchange", f"{SOURCE}/tests/system/exchange.c"], check=True)
+    subprocess.run([f"mpicc.{kind}", "-O2", "-o", f"{site.work}/exchange", f"{SOURCE}/tests/system/exchange.c"], check=True)
     os.chmod(f"{site.work}/exchange", 0o755)
-    result = run(site, image, f"mpirun ./exchange {COUNT}", "vms_per_node=2,vcpus=2")
+    result = run(site, image, f"mpirun.{kind} ./exchange {COUNT}", "vms_per_node=2,vcpus=2")
     equal((result.status, result.out), (0, f"4 ranks, {COUNT} exchanges, 0 bytes wrong\n".encode()), result.err)
+
+
+def mpich(site, image):
+    """MPICH does, too, and -n and -f of the user's own count"""
+    exchange(site, image, "mpich")
+    script = 'tail -n 1 "$PBS_NODEFILE" >hosts; mpirun.mpich -n 2 -f hosts sh -c \'echo "$PMI_RANK $(uname -n)"\' | sort; cat hosts'
+    result = run(site, image, script)
+    host = result.out.decode().split()[-1]
+    equal((result.status, result.out.decode()), (0, f"0 {host}\n1 {host}\n{host}\n"), result.err)
 
 
 def row(test, site, image):
@@ -80,8 +111,9 @@ def main():
         user = stack.enter_context(TemporaryUser()) if os.getuid() == 0 else User()  # MPI refuses root
         site = stack.enter_context(Site("KILL_GRACE=1", user))
         images = ["host"] if shutil.which("sshd", path="/usr/sbin") and shutil.which("mpirun") else []
-        rows = [row(test, site, "debian") for test in (ssh, hello, own_choice, exchange)]
-        run_tests(rows + [row(test, site, image) for image in images for test in (ssh, hello, exchange)], jobs=1)
+        rows = [row(test, site, "debian") for test in (ssh, dsh, hello, own_choice, exchange)]
+        tests = (ssh, dsh, hello, exchange, *((mpich,) if shutil.which("mpirun.mpich") else ()))
+        run_tests(rows + [row(test, site, image) for image in images for test in tests], jobs=1)
 
 
 if __name__ == "__main__":

@@ -223,10 +223,11 @@ class Place:
             self.process.wait(DEADLINE)
 
     def end(self):
+        """Its end, which is a success."""
         self.process.stdin.close()
         status = self.process.wait(DEADLINE)
         self.process.stdout.close()
-        return status
+        assert status == 0, f"{self.name} ended with {status}: {self.err.data[-2000:]!r}"
 
 
 def start_host(site):

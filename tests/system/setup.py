@@ -768,7 +768,7 @@ def spoilt(number, what, spoil, thing, state, pattern):
             result = vmgr("setup", "check", "--node", *words, through=machine.through, program=f"{prefix.folder}/bin/vmgr")
             equal(node.files(), now, "files")
             found = {line.split()[0]: line.split(None, 2)[1:] for line in result.out.splitlines()}
-            equal(list(found), ["settings", "programs", "mom_priv", *ORDER, "prologalarm", "daemon", "qemu", "guest-kernel", "accel", "images", "disks"])
+            equal(list(found), ["settings", "programs", "mom_priv", *ORDER, "prologalarm", "daemon", "qemu", "uplink", "guest-kernel", "accel", "images", "disks"])
             for name, (word, text) in found.items():
                 # Without its settings a node has root's kernel and images and KVM, or not.
                 if name == thing or thing == "settings" and name in ("guest-kernel", "accel", "images"):

@@ -9,8 +9,8 @@ import re
 import signal
 import socket
 
-from lib import (CTL_FAULT, FAULT_PANIC, Inventory, Running, Site, TemporaryUser, children, equal, folders, is_sanitized, run_tests, strike,
-                 wait_for)
+from lib import (CTL_FAULT, FAULT_PANIC, Inventory, Running, Site, TemporaryUser, children, equal, folders, is_sanitized, row, run_tests,
+                 strike, wait_for)
 
 TWO = ("-vm", "vms_per_node=2")
 WAITS = "echo up\nwhile :; do sleep 1; done\n"
@@ -42,12 +42,12 @@ def counts(site):
 
 
 def network(site):
-    """they reach each other by name, and nothing else"""
-    script = 'for host in $(tail -n 1 "$PBS_NODEFILE") 10.77.0.9 1.1.1.1; do nc -w 20 $host 9 </dev/null 2>&1; done'
+    """they reach each other by name, and nobody else is there"""
+    script = 'for host in $(tail -n 1 "$PBS_NODEFILE") 10.77.0.9; do nc -w 20 $host 9 </dev/null 2>&1; done'
     result = site.tiny(script, *TWO)
     lines = result.out.decode().splitlines()
     assert "refused" in lines[0], result  # which somebody has said
-    assert "refused" not in lines[1] and "unreachable" in lines[2], result
+    assert "refused" not in lines[1], result
 
 
 def no_network(site):
@@ -64,8 +64,8 @@ def own_network(site):
             up(job)
         networks = {os.readlink(f"/proc/{engine_of(job).pid}/ns/net") for job in (one, two)} | {os.readlink("/proc/self/ns/net")}
         equal(len(networks), 3)
-        for switch in [child for child in children(engine_of(one).pid) if child.name == "vtorque-engine"]:
-            equal(len(os.listdir(f"/proc/{switch.pid}/fd")), 3 + 2, "what the switch holds")
+        for child in [child for child in children(engine_of(one).pid) if child.name == "vtorque-engine"]:
+            assert len(os.listdir(f"/proc/{child.pid}/fd")) in (3 + 2, 3 + 2 * 2), "more than a switch or a relay needs"
         equal(set(socket.if_nameindex()), before.before["device"])
     before.check()
 
@@ -143,13 +143,6 @@ def late_machine(site):
 
 
 ROWS = (counts, network, no_network, own_network, slots, machine_killed, guest_panics, keeper_killed, late_machine)
-
-
-def row(test, site, who):
-    def run():
-        test(site)
-    run.__name__, run.__doc__ = f"{test.__name__}_{who}", f"{who}: {test.__doc__}"
-    return run
 
 
 def main():

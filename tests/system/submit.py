@@ -238,7 +238,7 @@ def by_default():
         equal(open_envelope(place.stdin)[2], b"true\n")
         place.good("--about")
         equal(place.argv, [b"qsub", b"--about"])
-        place.wrong("option '-I' needs a job at a terminal", "-I")
+        place.wrong("-I: standard input and output must be a terminal", "-I")
         place.wrong("cannot read script", "nonexistent.sh")
 
 
@@ -246,7 +246,7 @@ def big_scripts():
     """over 65,000 bytes: a file of the user's own, named in the envelope; old ones are swept"""
     with Place() as place:
         place.script(b"z" * 65000)
-        old, young = (place.write(f"home/{name}", b"x") for name in ("old", "young"))
+        old, young = (place.write(f"home/{name}", b"x") for name in ("oldone", "young1"))
         os.mkdir(f"{place.top}/home/.vtorque")
         os.mkdir(f"{place.top}/home/.vtorque/scripts")
         old, young = (shutil.move(path, f"{place.top}/home/.vtorque/scripts/") for path in (old, young))
@@ -273,7 +273,7 @@ def big_scripts():
 
 WRONG = (
     (b"true\n", "option '-T' selects other hooks", ("-T", "x")),
-    (b"true\n", "option '-I' needs a job at a terminal", ("-I",)),
+    (b"true\n", "-I: standard input and output must be a terminal", ("-I",)),
     (b"true\n", "-W jobtype is not possible", ("-W", "jobtype=x")),
     (b"true\n", "unknown -vm key 'x'", ("-vm", "x=1")),
     (b"true\n", "must be one script", ("more",)),
@@ -282,7 +282,7 @@ WRONG = (
     (b"true\n\0", "byte 6 of it is NUL", ()),
     (b"", "the script is empty", ()),
     (b"#PBS -N 'x\n", "script line 1: quote ' is not closed", ()),
-    (b"#PBS -I\n", "script line 1: option '-I'", ()),
+    (b"#PBS -I\n", "-I: standard input and output must be a terminal", ()),
     (b"#PBS -l gpus=1\n", "script line 1: -l gpus '1'", ()),
     (b"#PBS -vm ram=x\n", "script line 1: -vm ram 'x'", ()),
     (b"#PBS -l nodes=2\n", "script line 1: -l nodes '2': must be one node", ()),
@@ -351,6 +351,12 @@ def dry_run():
         status, out, err = place.run("--dry-run", "-z", "job.sh")
         equal((status, place.argv, err), (0, None, b""))
         assert b"no virtual machine is asked for" in out and b"'-z'" in out and b"dry-run" not in out, out
+        # At a terminal the envelope is a file, the last word, and has the script's directives alone.
+        status, out, err = place.run("--dry-run", "-I", "-S", "/bin/sh", *TINY, "job.sh")
+        equal((status, place.argv, err), (0, None, b""))
+        assert re.search(rb"\n  '-I'\n  '-x'\n  '/\S+/.vtorque/scripts/XXXXXX'\n#", out), out
+        assert b"\n#PBS -N x\n" in out and re.search(rb" bytes=0 shell=L2Jpbi9zaA terminal=\n", out) and b"echo hi" not in out, out
+        equal(os.path.exists(f"{place.top}/home/.vtorque"), False)
 
 
 def descriptors():

@@ -5,6 +5,7 @@ Runs as root; what users do is done by `run`. A real Torque must be running, wit
 home is VT_TORQUE_HOME, /var/spool/torque if that is not set. Its mom_priv/config and its hooks are put back at the end.
 """
 
+import contextlib
 import fcntl
 import glob
 import os
@@ -183,8 +184,15 @@ class Bed:
         node = node or self.nodes[0]
         pid = wait_for(node.mom, "a pbs_mom that runs")  # a real one is on record a moment after its start; pid 0 would be ourselves
         process = lib.read_process(pid)
-        os.kill(pid, number)
-        wait_for(lambda: not lib.is_same(process), "the death of pbs_mom")
+
+        def is_dead():
+            if not lib.is_same(process):
+                return True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)  # again and again: a real one that is just starting forgets a TERM (seen)
+            return False
+
+        wait_for(is_dead, "the death of pbs_mom")
 
     def configure(self, text, node=None):
         """Another mom_priv/config, and a new mom."""
@@ -270,8 +278,8 @@ class Bed:
 class RealBed(Bed):
     """A Torque that is installed and runs."""
 
-    def __init__(self, user, **_):
-        super().__init__(user)
+    def __init__(self, user, config="", **_):
+        super().__init__(user, config=config)
         self.has_cgroups = True  # perhaps
         os.rmdir(self.base)
         self.prefix, self.home = PREFIX, os.environ.get("VT_TORQUE_HOME", "/var/spool/torque")

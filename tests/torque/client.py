@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clients of the stand-in: qsub qstat qdel qsig qrerun qhold qrls qalter pbsnodes. The name that it is called by says which."""
 
+import contextlib
 import getopt
 import json
 import os
@@ -14,6 +15,7 @@ NAME = os.path.basename(sys.argv[0])
 PLACE = Place.of(sys.argv[0])
 OPTIONS = "a:A:b:c:C:d:D:e:EfF:hi:Ij:J:k:K:l:L:m:M:nN:o:p:P:q:r:S:t:T:u:v:Vw:W:Xxz"  # facts 3
 DIRECTIVE_LIMIT = 32768
+TEXT_LIMIT = 50  # bytes of a script's file that have to be ASCII text (seen)
 # facts 4: what pbs_server knows of resources
 RESOURCES = set("""arch cput file flags gattr geometry gpus gres host jobtype mem mpparch mpphost mpplabels mppnodes ncpus naccesspolicy neednodes nice
 nodes nodect opsys os other partition pcput pmem pmcd proc_bitmap procs procs_bitmap pvmem qos reqattr software image template var vcores size
@@ -36,8 +38,8 @@ class Usage(Exception):
     """What was said on the command line, or in a directive, makes no sense: exit status 2."""
 
 
-def fail(text, status):
-    print(f"{NAME}: {text}", file=sys.stderr)
+def fail(text, status, whole=False):
+    print(text if whole else f"{NAME}: {text}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -97,6 +99,43 @@ def split_list(text):
     return [*parts, part]
 
 
+def read_variables(text):
+    """Name and value of each variable of -v (seen). Each comma parts, an escaped one, too; what it has parted is one again if the second
+    part is NAME=VALUE or the name of a variable that is there. Of one that is not there the next part loses its first character."""
+    parts, is_last = [], False
+    while not is_last:
+        part, comma, text = text.partition(",")
+        is_last = not comma
+        name, sign, value = part.partition("=")
+        if not name and (sign or comma):
+            fail("invalid -v syntax", 3, whole=True)
+        if value or sign and is_last:
+            parts.append(part)
+        elif name in os.environ:
+            parts.append(f"{name}={escape(os.environ[name])}")
+        else:
+            parts.append(f"{name}=" if comma else "name=")
+            text = text if sign else text[1:]
+    return [(name, value) for name, _, value in (part.partition("=") for part in unescape(",".join(parts)))]
+
+
+def escape(value):
+    return "".join(f"\\{char}" if char in "\\,'\"\n" else char for char in value)
+
+
+def unescape(text):
+    """The parts between commas without a backslash."""
+    parts, position = [""], 0
+    while position < len(text):
+        if text[position] == ",":
+            parts.append("")
+        else:
+            position += text[position] == "\\"
+            parts[-1] += text[position:position + 1]
+        position += 1
+    return parts
+
+
 def directives(script, prefix):
     """The lines of options up to the first line that a shell would execute (facts 3)."""
     lines = iter(script.split("\n"))
@@ -125,10 +164,7 @@ class Submission:
             if letter == "l":
                 self.take_resources(value)
             elif letter == "v":
-                for part in split_list(value):
-                    name, sign, text = part.partition("=")
-                    if sign or name in os.environ:
-                        self.variables[name] = text if sign else os.environ[name]
+                self.variables.update(read_variables(value))
             elif letter == "W":
                 self.take_attributes(value)
             elif letter + ":" in OPTIONS:
@@ -142,7 +178,7 @@ class Submission:
         for part in split_list(value):
             name, sign, text = part.partition("=")
             if not sign or not name:
-                raise Usage("illegal -l value")  # facts 8.1: an unquoted comma in gres
+                fail("illegal -l value", 1)  # facts 8.1: an unquoted comma in gres
             if name not in RESOURCES:
                 fail(f"submit error (Unknown resource type  Resource_List.{name})", 15035 & 255)  # facts 4
             if name == "gpus":
@@ -155,8 +191,8 @@ class Submission:
             self.attributes["x"] = ";".join(filter(None, (self.attributes.get("x"), value[2:])))
             return
         name, sign, text = value.partition("=")
-        if not sign or name not in ATTRIBUTES:
-            raise Usage(f"illegal -W value '{value}'")
+        if sign and name not in ATTRIBUTES:
+            fail("submit error (Undefined attribute  MSG=detected presence of an unknown attribute)", 15002 & 255)  # seen
         self.attributes[name] = text
 
 
@@ -189,9 +225,9 @@ def read_script(path):
         fail(f"script file '{path}' cannot be loaded - {error.strerror}", 1)  # facts 3
 
 
-def target(path):
-    """[path, is it a folder] of an -o or -e, below the folder that qsub is called in."""
-    path = os.path.join(os.getcwd(), path.partition(":")[2] if ":" in path else path) if path else os.getcwd()
+def target(path, folder):
+    """[path, is it a folder] of an -o or -e, below PBS_O_WORKDIR."""
+    path = os.path.join(folder, path.partition(":")[2] if ":" in path else path) if path else folder
     return [path, os.path.isdir(path) or path.endswith("/")]
 
 
@@ -212,7 +248,10 @@ def qsub(words):
         print("Version: stand-in for Torque", file=sys.stderr)
         return
     path = operands[0] if operands else None
-    script = read_script(path)
+    is_interactive = any(option == "-I" for option, _ in options)
+    script = read_script(path) if path or not is_interactive else ""
+    if path and not all(char.isspace() or " " <= char <= "~" for char in script[:TEXT_LIMIT]):
+        fail(" file must be an ascii script", 1)
     if "\r\n" in script:
         fail("script is written in DOS/Windows text format", 1)  # facts 8.5
     script = filter_script(script, words)
@@ -221,35 +260,104 @@ def qsub(words):
     for line in directives(script, prefix):
         given.take(getopt.getopt(split_words(line), OPTIONS)[0])
     given.take(options)
-    submit(given, script, os.path.basename(path) if path else "STDIN", words)
+    if "x" in given.flags and ("I" not in given.flags or not path):
+        raise Usage("'-x' invalid on non-interactive job, or without a script")
+    submit(given, script, path, words)
 
 
-def submit(given, script, default_name, words):
+def submit(given, script, path, words):
     flags, values = given.flags, given.values
-    if "I" in flags:
-        fail("interactive jobs are not in the stand-in", 1)
-    if flags & {"x", "X"}:
-        raise Usage("-x and -X go with -I")
-    directory = values.get("d") or values.get("w")
+    default_name = os.path.basename(path) if path else "STDIN"
+    terminal = prepare_terminal(values, "x" in flags) if "I" in flags else None
+    if "X" in flags:
+        raise Usage("-X: DISPLAY not set")
+    folder = os.path.abspath(values.get("d") or values.get("w") or os.getcwd())
     variables = {**(os.environ if "V" in flags else {}), **given.variables}
     for name in ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "MAIL", "TZ"):
         if name in os.environ:
             variables[f"PBS_O_{name}"] = os.environ[name]
     host = os.uname().nodename
-    variables.update(PBS_O_HOST=host, PBS_O_WORKDIR=os.path.abspath(directory or os.getcwd()))
+    variables.update(PBS_O_HOST=host, PBS_O_WORKDIR=folder)
     if "PBS_SERVER" in os.environ:
         variables["PBS_SERVER"] = os.environ["PBS_SERVER"]
-    fields = {"name": values.get("N", default_name), "host": host, "resources": given.resources, "variables": variables, "directory": directory and os.path.abspath(directory),
-              "output": target(values.get("o")), "error": target(values.get("e")), "join": values.get("j", "n"), "keep": values.get("k", "n"),
+    fields = {"name": values.get("N", default_name), "host": host, "resources": given.resources, "variables": variables,
+              "init_work_dir": folder if {"d", "w"} & set(values) else None,
+              "directory": folder if "d" in values else None,  # -w: the job starts in the home directory all the same (seen)
+              "output": target(values.get("o"), folder), "error": target(values.get("e"), folder), "join": values.get("j", "n"), "keep": values.get("k", "n"),
               "mail": values.get("m", "a"), "priority": values.get("p", "0"), "rerunable": values.get("r", "y") == "y", "checkpoint": values.get("c", "u"),
               "queue": values.get("q", "").partition("@")[0], "account": values.get("A", ""), "shell": values.get("S", ""), "array": values.get("t", ""),
               "arguments": values.get("F", ""), "holds": ["u"] if "h" in flags else [], "exclusive": "n" in flags,
               "kill_delay": int(values["K"]) if "K" in values else None, "start_at": start_time(values["a"]) if "a" in values else 0,
               "jobtype": values.get("T") or given.attributes.get("jobtype", ""), "umask": given.attributes.get("umask", ""),
-              "depend": given.attributes.get("depend"), "x": given.attributes.get("x"), "submit_args": " ".join(words)}
+              "depend": given.attributes.get("depend"), "x": given.attributes.get("x"), "submit_args": " ".join(words),
+              "interactive": terminal.getsockname()[1] if terminal else 0, "command": path if "x" in flags else None}
+    if terminal:
+        fields["rerunable"] = False
+        interact(ask(do="submit", fields=fields, script="")["id"], terminal)  # a script is not sent (source)
+        return
     job_id = ask(do="submit", fields=fields, script=script[:SCRIPT_LIMIT + 1])["id"]
     if "z" not in flags:
         print(job_id)
+
+
+# qsub -I: this end of the terminal (facts 8.3)
+
+
+def prepare_terminal(values, has_command):
+    """The socket that the job's mom is to connect to."""
+    import socket
+    if "t" in values:
+        fail("interactive job can not be job array.", 2)
+    if not has_command and not (os.isatty(0) and os.isatty(1)):
+        fail("\tstandard input and output must be a terminal for \n\tinteractive job submission", 1)
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def interact(job_id, terminal):
+    import select
+    print(f"qsub: waiting for job {job_id} to start", flush=True)
+    while not select.select([terminal], [], [], 1)[0]:
+        if dict(ask(do="status", ids=[job_id])["jobs"][0]["attributes"])["job_state"] == "C":
+            fail(f"Job {job_id} apparently deleted", 1)
+    mom, _ = terminal.accept()
+    size = os.get_terminal_size(0) if os.isatty(0) else (80, 24)
+    mom.sendall(json.dumps({"term": os.environ.get("TERM", "dumb"), "columns": size[0], "rows": size[1]}).encode() + b"\n")
+    print(f"qsub: job {job_id} ready\n", flush=True)
+    carry(mom)
+    mom.close()
+    print(f"\nqsub: job {job_id} completed", flush=True)
+
+
+def carry(mom):
+    """What is typed goes there, what is shown comes from there, until the job is over."""
+    import select
+    import termios
+    import tty
+    modes = termios.tcgetattr(0) if os.isatty(0) else None
+    if modes:
+        tty.setraw(0, termios.TCSANOW)  # nothing that is typed already is lost
+    try:
+        ends = [mom, 0]
+        while True:
+            ready = select.select(ends, [], [])[0]
+            if mom in ready:
+                data = mom.recv(65536)
+                if not data:
+                    return
+                os.write(1, data)
+            if 0 in ready:
+                data = os.read(0, 65536)
+                if not data and modes:
+                    return  # hung up
+                if not data:
+                    ends.remove(0)
+                mom.sendall(data)
+    except OSError:
+        pass
+    finally:
+        if modes:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
 
 
 # The others

@@ -112,15 +112,16 @@ def only_the_owner():
 
 def qsig_four_times():
     """facts 8.2: each signal but TERM comes four times, to each process of the session"""
-    program = "#!/usr/bin/python3\nimport signal, time\nseen = []\nsignal.signal(signal.SIGUSR1, lambda *_: seen.append(1))\n" \
-              "open('%s/up', 'w').close()\nend = time.monotonic() + 60\nwhile len(seen) < 4 and time.monotonic() < end: time.sleep(0.01)\n" \
-              "time.sleep(0.2)\nprint(len(seen))\n" % BED.folder
-    # The login shell would die of USR1: the line that it reads is the first that it has to ignore.
+    # A signal of the real-time range: the kernel counts those that wait, the others it does not.
+    program = "#!/usr/bin/python3\nimport signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {40})\n" \
+              "open('%s/up', 'w').close()\nseen = 0\nwhile signal.sigtimedwait({40}, 60 if seen < 4 else 0.2): seen += 1\n" \
+              "print(seen)\n" % BED.folder
+    # The login shell would die of it: the line that it reads is the first that it has to ignore.
     fresh(f"{hooks.CONFIG}$exec_with_exec true\n")
     job_id = BED.qsub(program)
     wait_for(lambda: os.path.exists(f"{BED.folder}/up"), "the script")
     os.unlink(f"{BED.folder}/up")
-    equal(BED.run("qsig", "-s", "USR1", job_id).status, 0)
+    equal(BED.run("qsig", "-s", "40", job_id).status, 0)
     equal(BED.output(BED.wait(job_id)), "4\n")
     fresh()
 
@@ -132,6 +133,20 @@ def qsig_term():
     job_id = running("sleep 60")
     BED.run("qsig", "-s", "SIGTERM", job_id)
     equal((BED.wait(job_id)["exit_status"], order()), ("271", ["epilogue.precancel begin", "epilogue.precancel end"]))
+
+
+def failed_precancel():
+    """a precancel that fails: the node is down from the mom's next update to its next start (seen)"""
+    fresh(f"{hooks.CONFIG}$status_update_time 1\n")
+    record("epilogue.precancel", then="status=7")
+    job_id = running("sleep 60")
+    BED.run("qdel", job_id)
+    equal(BED.wait(job_id)["exit_status"], "271")
+    wait_for(lambda: "state = down" in BED.root("pbsnodes").out.decode(), "the node in state down")
+    next_id = BED.qsub("true")
+    equal(BED.job(next_id)["job_state"], "Q")
+    fresh()
+    equal(BED.wait(next_id)["exit_status"], "0")
 
 
 def walltime():
@@ -159,11 +174,13 @@ def qrerun():
 
 
 def late_kill():
-    """facts 2, qrerun: with -K the delayed KILL hits the next run"""
+    """facts 2, qrerun: with -K the delayed KILL hits the next run, and the job is started once more"""
     fresh()
-    job_id = running(f"echo up > {BED.folder}/up; sleep 60", "-K", "2")
+    runs = f"{BED.folder}/runs"
+    job_id = running(f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 3 ] || exit 7; sleep 60", "-K", "8")  # by then the next run is up
     BED.root("qrerun", job_id)
-    equal(BED.wait(job_id)["exit_status"], "265")
+    equal(BED.wait(job_id)["exit_status"], "7")
+    os.unlink(runs)
     os.unlink(f"{BED.folder}/up")
 
 
@@ -219,7 +236,7 @@ def purged():
     fresh()
 
 
-TESTS = (qdel_running, trap_hardly_helps, exec_with_exec, qdel_waiting, qdel_in_prologue, only_the_owner, qsig_four_times, qsig_term, walltime, qrerun, late_kill,
+TESTS = (qdel_running, trap_hardly_helps, exec_with_exec, qdel_waiting, qdel_in_prologue, only_the_owner, qsig_four_times, qsig_term, failed_precancel, walltime, qrerun, late_kill,
          session_is_cleaned, late_writers, mom_killed, purged)
 
 if __name__ == "__main__":

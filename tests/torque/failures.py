@@ -248,7 +248,7 @@ def node_restarted():
     """the node goes down with the job and comes up: no run folder, no process; the batch system's epilogue ends the record"""
     with running(FOREVER) as job_id:
         _, pids = run_folder(job_id)
-        session = int(jobs.BED.job(job_id)["session_id"])
+        session = next(process.session for process in lib.processes() if process.name == "vtorque-run")
         victims = [lib.read_process(pid) for pid in (jobs.BED.nodes[0].mom(), machine(pids["engine"]), *pids.values())]
         victims += [process for process in lib.processes() if process.session == session]
         with without_daemon():

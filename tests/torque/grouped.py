@@ -8,7 +8,7 @@ import re
 import signal
 
 import jobs
-from bed import Bed, equal, wait_for
+from bed import PREFIX, equal, wait_for
 from lib import run_tests
 from vtorque import on_bed, read
 
@@ -41,7 +41,7 @@ def running(*words):
 
 def lives_below():
     """engine and QEMU are in `Rvt` below the job's cgroup, or where there is none in that itself; the keeper is outside; it is charged"""
-    with running("-l", "nodes=1:ppn=1,mem=600mb") as (job_id, pids):
+    with running("-l", "nodes=1:ppn=1,mem=700mb") as (job_id, pids):
         top = f"/torque/{job_id}"
         wanted = dict.fromkeys(V1, top) | {"memory": f"{top}/Rvt", "cpuacct": f"{top}/Rvt"} if IS_V1 else {"": f"{top}/Rvt"}
         for name in ("engine", "qemu"):
@@ -81,6 +81,9 @@ def kill(name):
 TESTS = (lives_below, ends("qdel", lambda job_id, pids: BED.run("qdel", job_id)), ends("keeper killed", kill("keeper")), ends("engine killed", kill("engine")))
 
 if __name__ == "__main__":
-    with on_bed(("HOST_OS_RAM_MB=0",), Bed, config=jobs.CONFIG, cgroups=True) as (BED, VT):
+    if PREFIX and not os.path.isdir(f"/sys/fs/cgroup/{'memory/' if IS_V1 else ''}torque"):
+        print("1..0 # SKIP this Torque keeps no cgroups")
+        raise SystemExit
+    with on_bed(("HOST_OS_RAM_MB=0",), config=jobs.CONFIG, cgroups=True) as (BED, VT):
         jobs.BED, jobs.VT = BED, VT
         run_tests(TESTS, jobs=1)

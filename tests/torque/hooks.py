@@ -12,7 +12,8 @@ from lib import run_tests
 
 BED = None
 SCRIPTS = ("prologue", "prologue.user", "epilogue", "epilogue.user", "epilogue.precancel")
-CONFIG = "$check_poll_time 1\n$prologalarm 12\n"  # 12: a script has 2 s
+CONFIG = "$check_poll_time 1\n$prologalarm 120\n"
+SHORT = "$check_poll_time 1\n$prologalarm 12\n"  # a script has 2 s
 # Into $F.NAME: numbered arguments, and each thing as `key=value`.
 RECORD = r"""
 n=0; for word; do n=$((n + 1)); printf '%s=%s\n' $n "$word"; done
@@ -247,7 +248,7 @@ def epilogue_codes():
 
 def time_limit():
     """facts 1.5: a prologue has 10 s less than $prologalarm; its session is killed, what left it lives; then requeue"""
-    fresh()
+    fresh(SHORT)
     lock = f"{BED.folder}/tries"
     BED.hook("prologue", f"[ -e {lock} ] && exit 0; touch {lock}; setsid sleep 77.1 & sleep 77.2 & sleep 77.3; echo wrong >> {BED.folder}/order")
     BED.wait(BED.qsub(add_order("job")), seconds=90)
@@ -256,6 +257,7 @@ def time_limit():
     found = {open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")[1]: pid for pid in alive if os.path.exists(f"/proc/{pid}/cmdline")}
     equal([word in found for word in (b"77.1", b"77.2", b"77.3")], [True, False, False])
     os.kill(found[b"77.1"], signal.SIGKILL)
+    fresh()
 
 
 def daemons():
@@ -295,9 +297,9 @@ def presetup():
 def job_starter():
     """facts 5: $job_starter runs in the shell's place, with the shell as argument, as root if it is said"""
     path = f"{BED.folder}/starter"
+    BED.script(f"#!/bin/sh\necho $(id -u) $1 >> {BED.folder}/order\nexec $1", "starter")
     for line, uid in (("", BED.user.uid), ("$job_starter_run_privileged true\n", 0)):
         fresh(f"{CONFIG}$job_starter {path}\n{line}")
-        BED.script(f"#!/bin/sh\necho $(id -u) $1 >> {BED.folder}/order\nexec $1", "starter")
         BED.finish("true")
         equal(order(), [f"{uid} /bin/bash"])
     fresh()

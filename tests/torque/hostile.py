@@ -107,7 +107,7 @@ def hanging_folder(name, hanging):
 def hanging_share():
     """a submit directory never answers, so that the job's engine cannot die: the next job does not wait for it"""
     with hanging_folder("share", ("virtiofsd", "pool")) as path:
-        job_id = jobs.submit_plain(jobs.envelope("echo up; cat out\n"), words=("-d", path))
+        job_id = jobs.submit_plain(jobs.envelope("echo up; cat out\n"), words=("-d", path, "-o", BED.user.home, "-e", BED.user.home))
         wait_for(lambda: any(map(is_hanging, file_servers())), "the file server's hanging")
         BED.root("qdel", job_id)
         BED.wait(job_id, seconds=150)  # half of $prologalarm, and the ends that do not help

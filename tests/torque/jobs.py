@@ -262,8 +262,18 @@ def deleted_in_prologue():
     wait_for(lambda: run_folder(job_id), "the run folder")
     BED.run("qdel", job_id)
     job = BED.wait(job_id)
+    if job["exit_status"] == "-2":  # Torque has heard of the prologue's failure before it has sent TERM
+        forget_spool(job_id)
     equal(VT.left(), [], "left behind")
     assert "never" not in (BED.output(job) or ""), BED.output(job)
+
+
+def failing_precancel():
+    """the site's own precancel fails: pbs_mom hears it of a bare-metal job alone, for it would take the node down"""
+    with VT.script("epilogue.precancel", "exit 7"):
+        asked = {"PBS_RESOURCE_GRES": word(TINY)}, {}
+        hook = f"{BED.home}/mom_priv/epilogue.precancel"
+        equal([BED.run(hook, "none", env={**BED.user.environment(), **gres}).status for gres in asked], [0, 7])
 
 
 def walltime():
@@ -579,6 +589,35 @@ def managed():
         assert err.endswith("vtorque-run: the job was ended\n"), err
 
 
+def entered():
+    """vmgr shell, cp, console and log while the job floods its output: the owner and root may, another may not, the job is undisturbed"""
+    vmgr, script = f"{VT.site.bin}/vmgr", 'echo up\nn=0\nuntil [ -e go ]; do n=$((n+1)); echo "line $n"; done\necho "last $n"\n'
+    with running(script, "-d", BED.folder, "-N", "entered") as job_id, TemporaryUser() as other:
+        theirs = f"{BED.user.uid}\n{job_id}\n{BED.user.home}\n".encode()
+        asked = ("shell", job_id, "--", "sh", "-c", "id -u; echo $PBS_JOBID; pwd")
+        for ask in (BED.run, BED.root):
+            equal(ask(vmgr, *asked), (0, theirs, b""), ask.__name__)
+            equal(ask(vmgr, "shell", job_id, "--", "sh", "-c", "exit 3").status, 3)
+            equal(ask(vmgr, "console", job_id), (0, b"", b""))
+            assert b" running\n" in ask(vmgr, "log", job_id).out
+            equal(ask(vmgr, "console", f"{job_id}/9").status, 125)
+        equal(BED.run(vmgr, "shell", job_id, "cp", "/proc/sys/kernel/hostname", "/tmp/name").status, 0)
+        equal(BED.run(vmgr, "cp", f"{job_id}:/tmp/name", "copied"), (0, b"", b""))
+        equal(os.stat(f"{BED.folder}/copied").st_uid, BED.user.uid)
+        equal(BED.run(vmgr, "cp", "copied", f"{job_id}:/tmp/again"), (0, b"", b""))
+        refused = (2, b"", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n".encode())
+        for words in (asked, ("console", job_id), ("log", job_id), ("cp", f"{job_id}:/tmp/name", "/tmp"), ("end", job_id)):
+            equal(BED.run(vmgr, *words, user=other, cwd="/"), refused, words[0])
+        with open(f"{BED.folder}/go", "x", encoding="utf-8"):
+            pass
+        status, out, _ = result(job_id)
+        lines = out.splitlines()
+        count = int(lines[-1].split()[1])
+        equal((status, lines == ["up", *(f"line {n}" for n in range(1, count + 1)), f"last {count}"]), (0, True))
+    os.unlink(f"{BED.folder}/go")
+    os.unlink(f"{BED.folder}/copied")
+
+
 def second_run():
     """the owner asks for a run connection again: the first one stays"""
     with running("echo up\nuntil [ -e go ]; do sleep 0.1; done\necho end\n", "-d", BED.folder) as job_id:
@@ -675,13 +714,13 @@ input()
 
 TESTS = (
     tiny, several, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
-    deleted_running, deleted_in_prologue, walltime, cput, signals, stopped, requeued, mom_restarted, set_up_again,
+    deleted_running, deleted_in_prologue, failing_precancel, walltime, cput, signals, stopped, requeued, mom_restarted, set_up_again,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
     user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
     site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
     *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
-    of_another, managed, second_run, garbage, root_door, crowded, thousand,
+    of_another, managed, entered, second_run, garbage, root_door, crowded, thousand,
 )
 
 if __name__ == "__main__":

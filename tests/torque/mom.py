@@ -23,7 +23,9 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
+import termios
 import time
 import xml.sax.saxutils
 
@@ -82,8 +84,11 @@ class Mom:
         self.place, self.loop, self.node, self.home = place, loop, node, place.home
         self.private = f"{self.home}/mom_priv"
         self.jobs, self.cleaning, self.config = {}, [], read_config(f"{self.private}/config")
+        self.message = ""  # to the server, at each update
         alarm = int(self.config["$prologalarm"])
         self.script_time = alarm - 10 if alarm > 10 else alarm  # facts 1.5
+        starter = self.config.get("$job_starter")
+        self.starter_program = starter if starter and os.access(starter, os.X_OK) else None  # there when the mom starts, or never (seen)
         self.environment = read_environment(f"{self.home}/pbs_environment")
         self.cgroups = cgroups.Cgroups() if os.path.exists(f"{place.base}/cgroups") else None
         self.server = Peer(loop, connect(place.socket), self.take, lambda _: os._exit(1))
@@ -161,8 +166,9 @@ class Mom:
             self.server.send(do="mom_obit", id=job.id, run=job.run, status=RETRY, used={})
             return
         self.jobs[job.id] = job
-        with open(job.script, "rb") as file:
-            write_file(copy, file.read(), 0o700)
+        if not job.interactive:
+            with open(job.script, "rb") as file:
+                write_file(copy, file.read(), 0o700)
         presetup = self.config.get("$presetup_prologue")
         if presetup and os.path.exists(presetup):  # its exit code is ignored
             words = [*self.prologue_words(job), ",".join(dict.fromkeys(job.slots()))]
@@ -199,8 +205,9 @@ class Mom:
 
     def start(self, job):
         job.state = "starting"
-        os.chown(self.script_copy(job), job.uid, job.gid)  # facts 1.3: the user's before prologue
-        for suffix in ("OU", "ER"):
+        if not job.interactive:
+            os.chown(self.script_copy(job), job.uid, job.gid)  # facts 1.3: the user's before prologue
+        for suffix in ("OU", "ER") if not job.interactive else ():
             if not os.path.exists(f"{self.home}/spool/{job.prefix}.{suffix}"):  # after qrerun it is
                 write_file(f"{self.home}/spool/{job.prefix}.{suffix}", b"", 0o600, (job.uid, job.gid))
         hosts = job.variables["BEOWULF_JOB_MAP"].split(":") if "BEOWULF_JOB_MAP" in job.variables else job.slots()  # facts 1.2
@@ -209,7 +216,10 @@ class Mom:
             self.save(job)  # facts 1.3: of one node there is no .JB yet
         mine, starters = os.pipe()  # what the starter says
         starters_too, mine_too = os.pipe()  # what the mom answers
-        job.starter = fork(self.starter, job, starters, starters_too, keep=(starters, starters_too))
+        job.hung_up, carriers = os.pipe() if job.interactive else (-1, -1)
+        job.starter = fork(self.starter, job, starters, starters_too, carriers, keep=(starters, starters_too, carriers))
+        if job.interactive:
+            os.close(carriers)
         job.from_starter, job.to_starter = mine, mine_too
         os.close(starters)
         os.close(starters_too)
@@ -259,13 +269,14 @@ class Mom:
         os.close(job.from_starter)
         self.loop.watch_process(job.starter, lambda: os.waitpid(job.starter, 0))
 
-    def starter(self, job, writer, reader):
+    def starter(self, job, writer, reader, carriers):
         """The child: prologues, then the job's shell."""
         if self.cgroups:
             self.cgroups.enter(job.id)  # facts 1.6: before prologue
+        streams = self.open_terminal(job, carriers) if job.interactive else self.open_streams(job)
         # facts 1.3: prologue inherits two sockets, the script's pipe and the starter's. facts 8.5: the job keeps 8 and 14.
         sockets = [socket.create_server(("127.0.0.1", 0)).detach() for _ in range(2)]
-        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in (sockets[0], *os.pipe(), writer, reader, sockets[1], *self.open_streams(job))]
+        fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in (sockets[0], *os.pipe(), writer, reader, sockets[1], *streams)]
         os.closerange(3, 50)
         for number, fd in zip((8, 9, 10, 11, 12, 14), fds):
             # facts 1.6: no descriptor that a daemon keeps holds up the job, so the script's pipe is inherited for reading alone.
@@ -295,20 +306,39 @@ class Mom:
         names = {"oe": ("OU", "OU"), "eo": ("ER", "ER")}.get(job.join, ("OU", "ER"))
         return tuple(os.open(f"{self.home}/spool/{job.prefix}.{name}", os.O_WRONLY | os.O_APPEND) for name in names)
 
+    def open_terminal(self, job, carriers):
+        """facts 8.3: qsub's terminal is prologue's, too. A child carries what is typed and shown (a simplification: the real one's stands
+        between)."""
+        qsub = socket.create_connection(("127.0.0.1", job.interactive))
+        hello = json.loads(qsub.makefile("rb", 0).readline())
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", hello["rows"], hello["columns"], 0, 0))  # the only time
+        os.fchown(slave, job.uid, job.gid)
+        job.term = hello["term"]
+        ends = (qsub.detach(), master, carriers)
+        fork(carry, os.getpid(), *ends, keep=ends)
+        return slave, os.dup(slave)
+
     def become_shell(self, job, streams, pipe, script):
-        """facts 3: the login shell reads one line: the path of the script's copy and the -F words."""
+        """facts 3: the login shell reads one line: the path of the script's copy and the -F words. At a terminal: the shell, or the one word of
+        -x, which gets no arguments (facts 8.3)."""
         prefix = "exec " if self.config.get("$exec_with_exec") == "true" else ""
         os.write(script, f"{prefix}{self.script_copy(job)}{' ' if job.arguments else ''}{job.arguments}\n".encode())
         os.close(script)
+        if job.interactive:
+            fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
+            os.dup2(streams[0], pipe)
         os.dup2(pipe, 0)
         os.close(pipe)
         os.dup2(streams[0], 1)
         os.dup2(streams[1], 2)
         shell = job.shell or job.entry.pw_shell or "/bin/sh"
         argv, program = [f"-{os.path.basename(shell)}"], shell
-        starter = self.config.get("$job_starter")
+        starter = self.starter_program
         if starter:  # facts 5
             argv, program = [starter, shell], starter
+        if job.command:
+            argv, program = [job.command], job.command
         set_limits(job.resources)
         os.umask(int(job.umask or "077", 8))
         os.setgroups(user_groups(job))
@@ -329,6 +359,8 @@ class Mom:
                        "PBS_GPUFILE": f"{self.node_file(job)}gpu", "PBS_MICFILE": f"{self.node_file(job)}mic",
                        "PBS_JOBCOOKIE": os.urandom(16).hex().upper(), "PBS_MOMPORT": "15003", "PBS_NODENUM": "0", "PBS_VNODENUM": "0",
                        "PBS_TASKNUM": "1", "PBS_WALLTIME": str(job.limits.get("walltime", 0)), "PBS_VERSION": "TORQUE-stand-in"}
+        if job.interactive:
+            environment.update(PBS_ENVIRONMENT="PBS_INTERACTIVE", TERM=job.term)
         if job.index is not None:
             environment["PBS_ARRAYID"] = str(job.index)
         if "$tmpdir" in self.config:
@@ -359,16 +391,22 @@ class Mom:
     def terminate(self, job):
         """facts 2: sisters end at once; precancel first here."""
         self.kill_sisters(job)
-        self.hook(job, "epilogue.precancel", self.epilogue_words(job))
+        self.precancel(job)
         kill_session(job.session, signal.SIGTERM)
 
     def cancel(self, job):
         """facts 2, qdel during prologue: no script any more, and the job has exit_status 0."""
         was = job.state
-        self.hook(job, "epilogue.precancel", self.epilogue_words(job))
+        self.precancel(job)
         if was == "starting":
             self.drop_starter(job)
         self.finish(job, 0)
+
+    def precancel(self, job):
+        """What fails takes the node down at the next update, until a mom starts anew or a check script has run (seen). That of prologue.parallel
+        (finding 8) is only shown here."""
+        if self.hook(job, "epilogue.precancel", self.epilogue_words(job)) and "$node_check_script" not in self.config:
+            self.message = "ERROR:  precancel epilog failed"
 
     def poll(self):
         """facts 1.5, 2: limits are looked at each $check_poll_time."""
@@ -384,7 +422,7 @@ class Mom:
 
     def end_over_limit(self, job, text, status):
         job.over = status
-        for fd in self.open_streams(job)[1:]:
+        for fd in self.open_streams(job)[1:] if not job.interactive else ():
             os.write(fd, f"=>> PBS: job killed: {text}\n".encode())
         self.terminate(job)
         self.loop.after(5, lambda: job.state == "running" and kill_session(job.session, signal.SIGKILL))
@@ -410,6 +448,8 @@ class Mom:
             status = os.waitstatus_to_exitcode(status)
             self.use(job, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
         status = job.over or (status if status >= 0 else 256 - status)
+        if job.interactive and job.is_child:  # facts 8.3: whatever came of it; 0 if qsub has hung up
+            status = 0 if select.select([job.hung_up], [], [], 0)[0] and os.read(job.hung_up, 1) else 265
         if kill_session(job.session, signal.SIGTERM):
             self.loop.after(0.01, lambda: (kill_session(job.session, signal.SIGKILL), self.finish(job, status)))  # facts 8.2
         else:
@@ -461,9 +501,7 @@ class Mom:
     def deliver(self, job):
         """facts 1.4: no output of a job that was aborted; it stays in spool."""
         spool = [f"{self.home}/spool/{job.prefix}.{suffix}" for suffix in ("OU", "ER")]
-        if job.status in (RETRY, ABORT) or job.rerun:
-            if job.status == RETRY:  # not on the page of facts: chosen. After qrerun the next run appends (seen on a real Torque)
-                remove(*spool)
+        if job.status in (RETRY, ABORT) or job.rerun or job.interactive:  # the next run appends (seen)
             self.obit(job)
             return
         pid = fork(self.copy_output, job, spool)
@@ -577,7 +615,7 @@ class Mom:
 
     def update(self):
         """facts 1.5: each $status_update_time. The server tells which jobs it does not know."""
-        self.server.send(do="mom_update", jobs=[job.id for job in self.jobs.values() if job.nodenum == 0])
+        self.server.send(do="mom_update", node=self.node, jobs=[job.id for job in self.jobs.values() if job.nodenum == 0], message=self.message)
         self.loop.after(float(self.config["$status_update_time"]), self.update)
 
     def on_unknown(self, ids):
@@ -592,6 +630,31 @@ class Mom:
             if job.session:
                 kill_session(job.session, signal.SIGKILL)
         os._exit(0)
+
+
+# A job's terminal
+
+
+def carry(leader, qsub, master, hung_up):
+    """Between qsub and the job's terminal, until either is gone. facts 8.3: when it is qsub, the job is killed."""
+    os.setsid()
+    with contextlib.suppress(OSError):
+        while True:
+            ready = select.select([qsub, master], [], [])[0]
+            if master in ready:
+                os.write(qsub, os.read(master, 65536))  # an error at its end
+            if qsub in ready:
+                data = os.read(qsub, 65536)
+                if not data:
+                    break
+                os.write(master, data)
+    if not os.path.exists(f"/proc/{leader}"):
+        return
+    if qsub in select.select([qsub], [], [], 0)[0]:
+        os.write(hung_up, b"h")
+        kill_session(leader, signal.SIGTERM)
+        time.sleep(0.002)
+        kill_session(leader, signal.SIGKILL)
 
 
 # Files

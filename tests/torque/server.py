@@ -37,7 +37,6 @@ class Job:
         self.seq, self.server, self.fields, self.index = seq, server, fields, index
         self.id = f"{seq}.{server}" if index is None else f"{seq}[{index}].{server}"
         self.prefix = f"{seq}.{server}" if index is None else f"{seq}-{index}.{server}"  # facts 1.3
-        self.number = str(seq) if index is None else f"{seq}-{index}"
         self.name = fields["name"] if index is None else f"{fields['name']}-{index}"  # facts 1.1
         self.resources = dict(fields["resources"])
         self.holds = set(fields["holds"])
@@ -69,24 +68,22 @@ class Job:
                  ("comment", self.comment), ("etime", time.ctime(self.created)), ("exit_status", self.exit_status),
                  ("submit_args", fields["submit_args"]),
                  ("job_array_id", self.index), ("start_time", time.ctime(self.start_time) if self.start_time else None),
-                 ("start_count", self.run or None), ("init_work_dir", fields["directory"]),
+                 ("start_count", self.run or None), ("init_work_dir", fields["init_work_dir"]),
                  ("submit_host", host), ("x", fields["x"]), ("depend", fields["depend"])]
         return [(name, str(value)) for name, value in rows if value not in (None, "")]
 
     def path(self, kind):
-        """Where standard output or error goes; a directory gets a file of the default name."""
-        return fields_path(self.fields[kind], f"{self.name}.{kind[0]}{self.number}")
+        """Where standard output or error goes; a directory gets a file of the default name. An array's jobs: NAME.oNUMBER-INDEX, and a
+        path that was given gets -INDEX, too (seen)."""
+        path, is_folder = self.fields[kind]
+        path = f"{path.rstrip('/')}/{self.fields['name']}.{kind[0]}{self.seq}" if is_folder else path
+        return path if self.index is None else f"{path}-{self.index}"
 
     def exec_host(self):
         return "+".join(f"{host}/{slot}" for host, slots in self.hosts for slot in slots)
 
     def slots(self):
         return [(host, slot) for host, slots in self.hosts for slot in slots]
-
-
-def fields_path(given, default):
-    path, is_folder = given
-    return f"{path.rstrip('/')}/{default}" if is_folder else path
 
 
 def escape(value):
@@ -97,7 +94,7 @@ class Node:
     """A mom's machine: properties, slots, and the connection while the mom lives."""
 
     def __init__(self, name, count, properties):
-        self.name, self.count, self.properties, self.peer, self.message = name, count, properties, None, None
+        self.name, self.count, self.properties, self.peer, self.message, self.is_down = name, count, properties, None, None, False
 
 
 class Server:
@@ -180,7 +177,7 @@ class Server:
 
     def client_nodes(self, _uid):
         return {"nodes": [{"name": node.name, "np": node.count, "properties": node.properties, "message": node.message,
-                           "state": "down" if not node.peer else "job-exclusive" if not self.free(node) else "free",
+                           "state": "down" if not node.peer or node.is_down else "job-exclusive" if not self.free(node) else "free",
                            "jobs": [f"{slot}/{job.id}" for job in self.active() for host, slot in job.slots() if host == node.name]}
                           for node in self.nodes.values()]}
 
@@ -205,15 +202,27 @@ class Server:
                 raise Refused("unauthorized")
             if job.state != "R":
                 raise Refused("state")
-            job.rerun = True
-            self.nodes[job.hosts[0][0]].peer.send(do="rerun", id=job.id)
+            self.run_again(job)
             self.end(job)
 
+    def run_again(self, job):
+        job.rerun = True
+        peer = self.nodes[job.hosts[0][0]].peer
+        if peer:
+            peer.send(do="rerun", id=job.id)
+
     def end(self, job, delay=None):
-        """TERM, and KILL later. facts 2: that KILL is for the job's id, whatever run it has come to by then."""
+        """TERM, and KILL later."""
         self.signal(job, "TERM")
         delay = KILL_DELAY if delay is None and job.fields["kill_delay"] is None else job.fields["kill_delay"] if delay is None else delay
-        self.loop.after(delay, lambda: job.state in "RE" and self.signal(job, "KILL"))
+        self.loop.after(delay, self.kill, job, job.rerun)
+
+    def kill(self, job, is_rerun):
+        """facts 2: the KILL is for the job's id, whatever run it has come to by then; qrerun's has that run started once more (seen)."""
+        if job.state in "RE":
+            if is_rerun:
+                self.run_again(job)
+            self.signal(job, "KILL")
 
     def signal(self, job, name):
         peer = self.nodes[job.hosts[0][0]].peer
@@ -277,9 +286,9 @@ class Server:
         return [node for node in self.nodes.values() if node.count >= count and all(word == node.name or word in node.properties for word in words)]
 
     def free(self, node):
-        """The numbers of its free slots; none if a job has it for itself (-n)."""
+        """The numbers of its free slots; none if it is down, or if a job has it for itself (-n)."""
         jobs = [job for job in self.active() if any(host == node.name for host, _ in job.hosts)]
-        if any(job.fields["exclusive"] for job in jobs):
+        if node.is_down or any(job.fields["exclusive"] for job in jobs):
             return []
         taken = {slot for job in jobs for host, slot in job.slots() if host == node.name}
         return [slot for slot in range(node.count) if slot not in taken]
@@ -328,9 +337,9 @@ class Server:
         job.set_state("R")
         job.comment = f"Job started on {time.strftime('%a %b %d at %H:%M')}"  # facts 2: all that a user sees of a failure
         keys = ("uid", "gid", "user", "group", "queue", "account", "variables", "shell", "arguments", "directory", "keep",
-                "join", "checkpoint", "jobtype", "umask", "exclusive")
+                "join", "checkpoint", "jobtype", "umask", "exclusive", "interactive", "command")
         self.nodes[hosts[0][0]].peer.send(
-            do="run", id=job.id, prefix=job.prefix, number=job.number, name=job.name, index=job.index, run=job.run, hosts=hosts, server=self.name,
+            do="run", id=job.id, prefix=job.prefix, number=str(job.seq), name=job.name, index=job.index, run=job.run, hosts=hosts, server=self.name,
             resources=job.resources, output=job.path("output"), error=job.path("error"),
             script=f"{self.place.server}/jobs/{job.seq}.SC", **{key: job.fields[key] for key in keys})
 
@@ -346,13 +355,15 @@ class Server:
 
     def mom_hello(self, peer, node, jobs):
         """A mom has come. What it does not know of any more starts anew (not on the page of facts: chosen)."""
-        self.nodes[node].peer, self.nodes[node].message = peer, None
+        self.nodes[node].peer, self.nodes[node].message, self.nodes[node].is_down = peer, None, False
         for job in self.active():
             if job.hosts[0][0] == node and job.id not in jobs:
                 self.requeue(job, -3)
         self.schedule()
 
-    def mom_update(self, peer, jobs):
+    def mom_update(self, peer, node, jobs, message):
+        if message:
+            self.nodes[node].message, self.nodes[node].is_down = message, True
         peer.send(do="unknown", ids=[job_id for job_id in jobs if job_id not in self.jobs])
 
     def mom_message(self, _peer, node, text):

@@ -97,7 +97,7 @@ def vmgr_names():
     verbs = vmgr_verbs()
     described = {line.split()[2] for line in items(section(page("vmgr.1"), "VERBS")) if line.startswith(".It Cm ")}
     options = set().union(*map(flags, items(section(page("vmgr.1"), "OPTIONS"))))
-    wanted = set().union(ALWAYS, *verbs.values()) - {"--now", "--node", "--prefix", "--torque-home", "--dry-run"}  # described at their verbs
+    wanted = set().union(ALWAYS, *verbs.values()) - {"--now", "--once", "--follow", "--node", "--prefix", "--torque-home", "--dry-run"}  # described at their verbs
     return compare(set(verbs), page=described, completion=complete("vmgr", "vmgr", "") - ALWAYS) + compare(wanted, page=options)
 
 

@@ -76,7 +76,7 @@ static void test_values(void)
 static void test_data(void)
 {
     g_autoptr(VtSettings) settings = parse_good("LOG_FILE=\"$(touch /tmp/x) `id` $HOME\"\n"
-                                                "DOMAIN='$HOME'\n");
+                                                "LOG_ROTATE='$HOME'\n");
     VtSettingRow row;
     guint found = 0;
     for (guint i = 0; vt_settings_get_row(settings, i, &row); i++) {
@@ -91,7 +91,26 @@ static void test_data(void)
     const GPtrArray *warnings = vt_settings_get_warnings(settings);
     g_assert_cmpuint(warnings->len, ==, 2);
     g_assert_cmpstr(warnings->pdata[0], ==, "x.conf:1: LOG_FILE has no effect yet");
-    g_assert_cmpstr(warnings->pdata[1], ==, "x.conf:2: DOMAIN has no effect yet");
+    g_assert_cmpstr(warnings->pdata[1], ==, "x.conf:2: LOG_ROTATE has no effect yet");
+}
+
+static void test_network(void)
+{
+    g_autoptr(VtSettings) none = parse_good("");
+    g_autoptr(VtSettings) some =
+        parse_good("MAC_PREFIX=0A:1b:2C\nNAME_SERVER=( 192.0.2.1 2001:db8::1 )\n"
+                   "SEARCH_DOMAIN=hpc.example\nNTP_SERVER_2=ntp.example\n");
+    char *const *servers = vt_settings_get_list(some, VT_SETTING_NAME_SERVER);
+    char *const *domains = vt_settings_get_list(some, VT_SETTING_SEARCH_DOMAIN);
+    g_assert_cmpuint(vt_settings_get_number(none, VT_SETTING_MAC_PREFIX), ==, 0x525400);
+    g_assert_null(vt_settings_get_list(none, VT_SETTING_NAME_SERVER)[0]);
+    g_assert_cmpuint(vt_settings_get_number(some, VT_SETTING_MAC_PREFIX), ==, 0x0a1b2c);
+    g_assert_cmpstr(servers[0], ==, "192.0.2.1");
+    g_assert_cmpstr(servers[1], ==, "2001:db8::1");
+    g_assert_null(servers[2]);
+    g_assert_cmpstr(domains[0], ==, "hpc.example");
+    g_assert_cmpstr(vt_settings_get_text(some, VT_SETTING_NTP_SERVER_2), ==, "ntp.example");
+    g_assert_null(vt_settings_get_text(some, VT_SETTING_NTP_SERVER_1));
 }
 
 static void test_disabled_hosts(void)
@@ -127,6 +146,16 @@ static const struct {
     {"DISABLED_HOSTS_LIST='('\n",
      "x.conf:1: DISABLED_HOSTS_LIST '(': must be a regular expression*"},
     {"VM_IMG_DIR=i\n", "x.conf:1: VM_IMG_DIR 'i': must be an absolute path*"},
+    {"MAC_PREFIX=53:54:00\n", "x.conf:1: MAC_PREFIX '53:54:00': must be three bytes*"},
+    {"MAC_PREFIX=52:54:0\n", "x.conf:1: MAC_PREFIX '52:54:0': must be three bytes*"},
+    {"MAC_PREFIX=52:54:00:0\n", "x.conf:1: MAC_PREFIX '52:54:00:0': must be three bytes*"},
+    {"MAC_PREFIX=52-54-00\n", "x.conf:1: MAC_PREFIX '52-54-00': must be three bytes*"},
+    {"NAME_SERVER=dns.example\n", "x.conf:1: NAME_SERVER 'dns.example': must be 1 to 3 addr*"},
+    {"NAME_SERVER=( 1.1.1.1 ::1 2.2.2.2 3.3.3.3 )\n", "x.conf:1: NAME_SERVER '3.3.3.3': must*"},
+    {"SEARCH_DOMAIN=( a 'b c' )\n", "x.conf:1: SEARCH_DOMAIN 'b c': must be 1 to 6 domain*"},
+    {"DOMAIN=( a )\n", "x.conf:1: DOMAIN is one value, not a list"},
+    {"DOMAIN='a\tb'\n", "x.conf:1: DOMAIN *: must be a domain's name"},
+    {"NTP_SERVER_1=-x\n", "x.conf:1: NTP_SERVER_1 '-x': must be a host's name or address"},
     {"ACCEL=xen\n", "x.conf:1: ACCEL 'xen': must be auto, kvm or tcg"},
     {"BATCH=pbs\n", "x.conf:1: BATCH 'pbs': must be auto, torque, openpbs, slurm or local"},
     {"VM_CHANNEL=x\n", "x.conf:1: VM_CHANNEL 'x': must be gres or other"},
@@ -213,6 +242,7 @@ int main(int argc, char **argv)
     g_test_add_func("/conf/defaults", test_defaults);
     g_test_add_func("/conf/values", test_values);
     g_test_add_func("/conf/data", test_data);
+    g_test_add_func("/conf/network", test_network);
     g_test_add_func("/conf/disabled-hosts", test_disabled_hosts);
     g_test_add_func("/conf/wrong", test_wrong);
     g_test_add_func("/conf/nul", test_nul);

@@ -57,8 +57,10 @@ static VtJob *new_job(guint boot_timeout_s)
                         "\"image\": \"tiny\", \"image_name\": \"\", \"image_dir\": \"\", "
                         "\"init\": \"agent\", \"fs_type\": \"ramdisk\", \"scratch_dir\": \"\", "
                         "\"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": \"local\", "
-                        "\"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", \"ram_mib\": "
-                        "256, \"vcpus\": 1, \"boot_timeout_s\": "
+                        "\"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", "
+                        "\"has_uplink\": 0, \"mac_prefix\": 0, \"domain\": \"\", "
+                        "\"name_servers\": [], \"search_domains\": [], \"time_servers\": [], "
+                        "\"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
                         "%u, \"walltime_s\": 0, \"cput_s\": 0,"
                         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
                         "\"mounts\": [], \"tmp_mib\": 64, "
@@ -90,6 +92,7 @@ static void run_engine(guint boot_timeout_s, const int fds[6])
     vt_control_start(&engine);
     vt_life_start(&engine);
     g_main_loop_run(engine.loop);
+    vt_control_end(&engine);
     _exit(0);
 }
 
@@ -561,6 +564,257 @@ static void test_control_flood(void)
     g_assert_cmpint(talk_end(&talk), <, 256 * 1024);
 }
 
+/* Shells */
+
+#define SHELL 2 /* the first's number in the agent */
+
+/* A shell that runs; `aux` is WIRE_OPEN's. The agent is told nothing that the client may say of
+ * itself. */
+static void open_shell(Talk *talk, guint8 aux)
+{
+    static const guint8 open[] = "\0\0\0\0\0\0\0\0\022\0\0\0\030\0\120\0\001\0/";
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    guint words[3] = {0};
+    WireHeader header;
+    talk->control = connect_control(talk);
+    say(talk->control, CTL_SHELL, 0, NULL, 0);
+    g_assert_true(await(talk, talk->control, CTL_ANSWER, -1));
+    say(talk->control, WIRE_OPEN, aux, open, sizeof open - 1);
+    say(talk->control, WIRE_GROUPS, 0, "\0\0\0\0", 4);
+    say(talk->control, WIRE_WORD, WIRE_WORD_ARG, "-sh", 3);
+    say(talk->control, WIRE_WORD, WIRE_WORD_ENV, "PBS_JOBID=mine", 14);
+    say_u32(talk->control, WIRE_CREDIT, WIRE_STDOUT, CREDIT);
+    say(talk->control, WIRE_START, 0, NULL, 0);
+    do {
+        g_assert_true(hear(talk->agent, &header, payload));
+        if (header.session == 0 && header.type != WIRE_START) /* the script's credits */
+            continue;
+        g_assert_cmpuint(header.session, ==, SHELL);
+        WireReader reader = wire_reader(payload, header.length);
+        if (header.type == WIRE_OPEN) {
+            g_assert_cmpuint(header.aux, ==, aux);
+            g_assert_cmpuint(wire_get_u32(&reader), ==, 1000);
+            g_assert_cmpuint(wire_get_u32(&reader), ==, 1000);
+        } else if (header.type == WIRE_GROUPS)
+            g_assert_cmpuint(header.length, ==, 0);
+        else if (header.type == WIRE_WORD)
+            words[header.aux]++;
+    } while (header.type != WIRE_START);
+    g_assert_cmpuint(words[WIRE_WORD_ARG], ==, 1);
+    /* The job's script had none. */
+    g_assert_cmpuint(words[WIRE_WORD_ENV], ==, 1);
+    g_assert_true(await(talk, talk->agent, WIRE_CREDIT, WIRE_STDOUT));
+    say_bytes(talk->agent, FRAME("\40", "\0", "\2", "\4", "\7\0\0\0"), 12);
+    g_assert_true(await(talk, talk->control, WIRE_STARTED, -1));
+}
+
+/* The job runs, and is asked to end. */
+static void end_undisturbed(Talk *talk)
+{
+    int second = connect_control(talk);
+    say(second, CTL_QUERY, 0, NULL, 0);
+    g_assert_true(await(talk, second, CTL_ANSWER, -1));
+    close(second);
+    g_assert_false(talk->told);
+    say(talk->client, CTL_END, CTL_END_NOW, NULL, 0);
+    talk_end(talk);
+    g_assert_cmpint(talk->reason, ==, CTL_REASON_ENDED);
+}
+
+static void test_shell(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    open_shell(&talk, 0);
+    say_bytes(talk.agent, FRAME("\61", "\0", "\2", "\4", "\0\0\1\0"), 12);
+    g_assert_true(await(&talk, talk.control, WIRE_CREDIT, WIRE_STDIN));
+    say(talk.control, WIRE_DATA, WIRE_STDIN, "in", 2);
+    g_assert_true(await(&talk, talk.agent, WIRE_DATA, WIRE_STDIN));
+    say(talk.control, WIRE_WINSIZE, 0, "\1\0\2\0", 4);
+    g_assert_true(await(&talk, talk.agent, WIRE_WINSIZE, -1));
+    say_bytes(talk.agent, FRAME("\60", "\1", "\2", "\3", "out"), 11);
+    g_assert_true(await(&talk, talk.control, WIRE_DATA, WIRE_STDOUT));
+    say_bytes(talk.agent, FRAME("\41", "\0", "\2", "\6", "\7\0\0\0\0\0"), 14);
+    g_assert_true(await(&talk, talk.control, WIRE_EXIT, WIRE_EXIT_STATUS));
+    say_bytes(talk.agent, FRAME("\42", "\0", "\2", "\0"), 8);
+    g_assert_true(await(&talk, talk.control, CTL_OUTCOME, CTL_REASON_DONE));
+    close(talk.control);
+    /* The number is free again. */
+    open_shell(&talk, WIRE_OPEN_PTY);
+    end_undisturbed(&talk);
+}
+
+static void test_shell_ends(void)
+{
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    open_shell(&talk, 0);
+    say(talk.client, CTL_END, CTL_END_NOW, NULL, 0);
+    g_assert_true(await(&talk, talk.control, CTL_OUTCOME, CTL_REASON_ENDED));
+    g_assert_false(await(&talk, talk.control, CTL_OUTCOME, -1));
+    talk_end(&talk);
+}
+
+static void check_refused(Talk *talk, guint8 vm)
+{
+    int fd = connect_control(talk);
+    say(fd, CTL_SHELL, vm, NULL, 0);
+    g_assert_true(await(talk, fd, CTL_REFUSED, -1));
+    close(fd);
+}
+
+static void test_shell_refused(void)
+{
+    Talk talk;
+    int fds[CTL_SHELLS_MAX];
+    talk_start(&talk, 60);
+    check_refused(&talk, 0);
+    become_running(&talk);
+    check_refused(&talk, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
+        fds[i] = connect_control(&talk);
+        say(fds[i], CTL_SHELL, 0, NULL, 0);
+        g_assert_true(await(&talk, fds[i], CTL_ANSWER, -1));
+    }
+    check_refused(&talk, 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)
+        close(fds[i]);
+    open_shell(&talk, 0);
+    end_undisturbed(&talk);
+}
+
+#define SHELL_FRAME(type, aux, length, ...) FRAME(type, aux, "\2", length, __VA_ARGS__)
+
+/* What is wrong with the agent ends the job. */
+static const Case of_shell[] = {
+    CASE("another number", "session", FRAME("\60", "\1", "\3", "\1", "x")),
+    CASE("started again", "may not send", SHELL_FRAME("\40", "\0", "\4", "\7\0\0\0")),
+    CASE("ended without an exit", "may not send", SHELL_FRAME("\42", "\0", "\0")),
+    CASE("two exits", "may not send",
+         SHELL_FRAME("\41", "\0", "\6", "\7\0\0\0\0\0")
+             SHELL_FRAME("\41", "\0", "\6", "\7\0\0\0\0\0")),
+    CASE("after its end", "session",
+         SHELL_FRAME("\41", "\0", "\6", "\7\0\0\0\0\0") SHELL_FRAME("\42", "\0", "\0")
+             SHELL_FRAME("\60", "\1", "\1", "x")),
+    CASE("credit over the window", "may not send", SHELL_FRAME("\61", "\0", "\4", "\1\0\1\0")),
+    CASE("stdout closed twice", "may not send",
+         SHELL_FRAME("\62", "\1", "\1", "\0") SHELL_FRAME("\62", "\1", "\1", "\0")),
+    CASE("output after close", "may not send",
+         SHELL_FRAME("\62", "\1", "\1", "\0") SHELL_FRAME("\60", "\1", "\1", "x")),
+    CASE("stderr of a terminal", "may not send", SHELL_FRAME("\60", "\2", "\1", "x")),
+};
+
+static void test_shell_agent(gconstpointer data)
+{
+    const Case *test = data;
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    open_shell(&talk, WIRE_OPEN_PTY);
+    say_bytes(talk.agent, test->bytes, test->size);
+    end_by_protocol(&talk, test->message);
+}
+
+static void test_shell_flood(void)
+{
+    Talk talk;
+    guint8 data[WIRE_HEADER_SIZE + WIRE_PAYLOAD_MAX] = {0, 0, 1, 0, WIRE_DATA, WIRE_STDOUT, SHELL};
+    talk_start(&talk, 60);
+    become_running(&talk);
+    open_shell(&talk, 0);
+    for (int i = 0; i < CREDIT / WIRE_PAYLOAD_MAX + 2; i++)
+        say_bytes(talk.agent, data, sizeof data);
+    end_by_protocol(&talk, "may not send");
+}
+
+/* What is wrong with the client ends its session, and nothing else. */
+static const Case from_shell[] = {
+    CASE("noise", NULL, "GET / HTTP/1.0\r\n\r\n"),
+    CASE("stdin without credit", NULL, FRAME("\60", "\0", "\0", "\1", "x")),
+    CASE("output", NULL, FRAME("\60", "\1", "\0", "\1", "x")),
+    CASE("another session", NULL, FRAME("\25", "\17", "\1", "\0")),
+    CASE("start again", NULL, FRAME("\24", "\0", "\0", "\0")),
+    CASE("word after the start", NULL, FRAME("\22", "\0", "\0", "\1", "x")),
+    CASE("a script", NULL, FRAME("\202", "\0", "\0", "\1", "x")),
+    CASE("an order to end", NULL, FRAME("\203", "\1", "\0", "\0")),
+    CASE("another request", NULL, FRAME("\220", "\0", "\0", "\0")),
+    CASE("a fault", NULL, FRAME("\107", "\2", "\0", "\0")),
+    CASE("too much credit", NULL, FRAME("\61", "\1", "\0", "\4", "\1\0\4\0")),
+    CASE("credit of 2^32 - 1", NULL, FRAME("\61", "\1", "\0", "\4", "\377\377\377\377")),
+};
+
+static void test_shell_client(gconstpointer data)
+{
+    const Case *test = data;
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    open_shell(&talk, 0);
+    say_bytes(talk.control, test->bytes, test->size);
+    g_assert_true(await(&talk, talk.agent, WIRE_SIGNAL, SIGHUP));
+    g_assert_true(await(&talk, talk.agent, WIRE_CLOSE, WIRE_STDOUT));
+    g_assert_false(await(&talk, talk.control, CTL_OUTCOME, -1));
+    /* The first hears no HUP. */
+    if (test == from_shell)
+        g_assert_true(await(&talk, talk.agent, WIRE_SIGNAL, SIGKILL));
+    say_bytes(talk.agent, FRAME("\41", "\1", "\2", "\6", "\11\0\0\0\0\0"), 14);
+    say_bytes(talk.agent, FRAME("\42", "\0", "\2", "\0"), 8);
+    close(talk.control);
+    open_shell(&talk, 0);
+    end_undisturbed(&talk);
+}
+
+/* Those that the agent would end the job for. */
+static void test_shell_opening(void)
+{
+    static const char word[WIRE_WORD_MAX] = "A=";
+    Talk talk;
+    talk_start(&talk, 60);
+    become_running(&talk);
+    for (int i = 0; i < 3; i++) {
+        talk.control = connect_control(&talk);
+        say(talk.control, CTL_SHELL, 0, NULL, 0);
+        g_assert_true(await(&talk, talk.control, CTL_ANSWER, -1));
+        if (i > 0)
+            say(talk.control, WIRE_WORD, WIRE_WORD_ENV, "A=b", 3);
+        for (int words = 0; i == 2 && words <= WIRE_ARENA_MAX / WIRE_WORD_MAX; words++)
+            say(talk.control, WIRE_WORD, WIRE_WORD_ARG, word, 2);
+        for (int words = 0; i == 2 && words <= WIRE_WORDS_MAX; words++)
+            say(talk.control, WIRE_WORD, WIRE_WORD_ARG, "x", 1);
+        say(talk.control, WIRE_START, 0, NULL, 0);
+        g_assert_false(await(&talk, talk.control, CTL_OUTCOME, -1));
+        close(talk.control);
+    }
+    end_undisturbed(&talk);
+}
+
+/* A console that never pauses, and a follower that reads nothing: nobody waits. */
+static void test_follower(void)
+{
+    Talk talk;
+    char line[4096];
+    memset(line, 'x', sizeof line);
+    talk_start(&talk, 60);
+    become_running(&talk);
+    talk.control = connect_control(&talk);
+    say(talk.control, CTL_CONSOLE, 0, "\1", 1);
+    g_assert_true(await(&talk, talk.control, CTL_ANSWER, -1));
+    say_u32(talk.control, WIRE_CREDIT, WIRE_STDOUT, CREDIT);
+    say(talk.control, WIRE_START, 0, NULL, 0);
+    g_assert_true(await(&talk, talk.control, WIRE_CREDIT, WIRE_STDIN));
+    say(talk.control, WIRE_DATA, WIRE_STDIN, "typed", 5);
+    g_assert_cmpint(recv(talk.serial, line, 5, MSG_WAITALL), ==, 5);
+    g_assert_cmpint(memcmp(line, "typed", 5), ==, 0);
+    for (int i = 0; i < 1000; i++)
+        say_bytes(talk.serial, line, sizeof line);
+    g_assert_true(await(&talk, talk.control, WIRE_DATA, WIRE_STDOUT));
+    say(talk.client, CTL_END, CTL_END_NOW, NULL, 0);
+    g_assert_true(await(&talk, talk.control, CTL_OUTCOME, CTL_REASON_DONE));
+    g_assert_cmpint(talk_end(&talk), <, 256 * 1024);
+}
+
 static void add_cases(const char *prefix, const Case *cases, gsize count, GTestDataFunc function)
 {
     for (gsize i = 0; i < count; i++) {
@@ -588,5 +842,13 @@ int main(int argc, char **argv)
     add_cases("client", from_client, G_N_ELEMENTS(from_client), test_client);
     g_test_add_func("/engine/client/gone", test_client_gone);
     g_test_add_func("/engine/control flood", test_control_flood);
+    g_test_add_func("/engine/shell/good", test_shell);
+    g_test_add_func("/engine/shell/job ends", test_shell_ends);
+    g_test_add_func("/engine/shell/refused", test_shell_refused);
+    g_test_add_func("/engine/shell/flood", test_shell_flood);
+    g_test_add_func("/engine/shell/opening", test_shell_opening);
+    add_cases("shell/agent", of_shell, G_N_ELEMENTS(of_shell), test_shell_agent);
+    add_cases("shell/client", from_shell, G_N_ELEMENTS(from_shell), test_shell_client);
+    g_test_add_func("/engine/follower", test_follower);
     return g_test_run();
 }

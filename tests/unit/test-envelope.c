@@ -66,6 +66,7 @@ static void check_found(GBytes *stored, GBytes *script, const char *shell)
     g_assert_cmpuint(found.bytes, ==, g_bytes_get_size(script));
     g_assert_cmpstr(found.shell, ==, shell);
     g_assert_null(found.file);
+    g_assert_null(found.terminal);
     g_assert_true(vt_envelope_check(&found, script, NULL));
     vt_envelope_clear(&found);
 }
@@ -113,6 +114,29 @@ static void test_text(void)
         "#vtorque-envelope 1 "
         "sha256=b5bea41b6c623f7c09f1bf24dcae58ebab3c0cdd90ad966bc43a45b44867e12b bytes=4 "
         "shell=L2Jpbi9rc2g\ntrue");
+}
+
+/* A job at a terminal: no words, words, an empty one. */
+static void test_terminal(void)
+{
+    char *const none[] = {NULL};
+    char *const some[] = {(char *)"sh", (char *)"", (char *)"two  words\n\xff", NULL};
+    char *const *rows[] = {none, some};
+    g_autoptr(GPtrArray) lines = no_lines();
+    g_autoptr(GBytes) script = g_bytes_new_static("", 0);
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const VtEnvelopeParts parts = {
+            .script = script, .lines = lines, .run = "/run", .terminal = rows[i]};
+        g_autoptr(GBytes) envelope = vt_envelope_new(&parts, NULL);
+        gsize size;
+        const void *data = g_bytes_get_data(envelope, &size);
+        VtEnvelope found;
+        g_assert_true(vt_envelope_open(&found, data, size, NULL));
+        g_assert_cmpuint(found.bytes, ==, 0);
+        g_assert_true(g_strv_equal((const char *const *)found.terminal,
+                                   (const char *const *)(void *)rows[i]));
+        vt_envelope_clear(&found);
+    }
 }
 
 /* What would not fit lies in a file; the envelope is complete without it. */
@@ -176,6 +200,8 @@ static void test_wrong(void)
         "#vtorque-envelope 1 sha256=" DIGEST " bytes=4 shell=a3No\ntrue",  /* ksh */
         "#vtorque-envelope 1 sha256=" DIGEST " bytes=4 file=L3gAeQ\ntrue", /* NUL */
         "#vtorque-envelope 1 sha256=" DIGEST " bytes=4 file=L3g shell=L3g\ntrue",
+        "#vtorque-envelope 1 sha256=" DIGEST " bytes=4 terminal=YQ\ntrue", /* no NUL */
+        "#vtorque-envelope 1 sha256=" DIGEST " bytes=4 terminal=? \ntrue",
         "#vtorque-envelope 1 sha256=b5 bytes=4\ntrue",
     };
     for (gsize i = 0; i < G_N_ELEMENTS(none) + G_N_ELEMENTS(broken); i++) {
@@ -347,6 +373,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/envelope/there-and-back", test_there_and_back);
     g_test_add_func("/envelope/text", test_text);
+    g_test_add_func("/envelope/terminal", test_terminal);
     g_test_add_func("/envelope/file", test_file);
     g_test_add_func("/envelope/wrong", test_wrong);
     g_test_add_func("/envelope/tries", test_tries);

@@ -37,7 +37,7 @@ static VtJob job = {
 
 static GStrv make(bool all, char *const *variables, GPtrArray *notes, GError **error)
 {
-    VtEnvironmentSource source = {&job, own, "/scratch/run", all, variables};
+    VtEnvironmentSource source = {&job, own, "/scratch/run", all, variables, false};
     return vt_environment_new(&source, notes, error);
 }
 

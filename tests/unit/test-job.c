@@ -30,6 +30,10 @@ static VtJob *make_job(void)
     job->image = VT_IMAGE_TINY;
     job->vms = 64;
     job->net = VT_NET_PRIVATE;
+    job->has_uplink = 1;
+    job->mac_prefix = 0x525400;
+    job->name_servers = g_strsplit("192.0.2.1,::1", ",", -1);
+    job->search_domains = g_strsplit("hpc.example", ",", -1);
     job->ram_mib = 128;
     job->vcpus = 255;
     job->boot_timeout_s = 120;
@@ -99,6 +103,12 @@ static const struct {
     {"\"init\": \"agent\"", "\"init\": \"system\"", "*keys of a disk*"},
     {"\"accel\": \"tcg\"", "\"accel\": \"auto\"", "*'accel'"},
     {"\"locks\": \"local\"", "\"locks\": 1", "*'locks'"},
+    {"\"has_uplink\": 1", "\"has_uplink\": 2", "*'has_uplink'"},
+    {"\"mac_prefix\": 5395456", "\"mac_prefix\": 16777216", "*'mac_prefix'"},
+    {"\"domain\": \"\"", "\"domain\": \"a b\"", "*'domain'"},
+    {"\"::1\"", "\"x\\ny\"", "*'name_servers'"},
+    {"\"::1\"", "\"::1\", \"1\", \"2\"", "*'name_servers'"},
+    {"\"hpc.example\"", "\"\"", "*'search_domains'"},
     {"\"ram_mib\": 128", "\"ram_mib\": 63", "*'ram_mib'"},
     {"\"ram_mib\": 128", "\"ram_mib\": 16777217", "*'ram_mib'"},
     {"\"vcpus\": 255", "\"vcpus\": 256", "*'vcpus'"},

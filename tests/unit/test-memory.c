@@ -10,21 +10,25 @@ static const struct {
     guint64 total;
     guint tasks;
 } rows[] = {
-    {{1, 256, 1, 1, EMULATED, 0, false}, 256 + 98 + 256 + 4 + 2 + 64 + 16, 8 + 68 + 1 + 80},
-    {{1, 256, 1, 1, KVM, 0, false}, 256 + 98 + 2 + 64 + 16, 8 + 68 + 1 + 80},
-    {{1, 1024, 7, 2, EMULATED, 0, false},
+    {{1, 256, 1, 1, EMULATED, 0, false, false}, 256 + 98 + 256 + 4 + 2 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 256, 1, 1, KVM, 0, false, false}, 256 + 98 + 2 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 7, 2, EMULATED, 0, false, false},
      1024 + 110 + 256 + 16 * 7 + 6 + 128 + 16,
      8 + 68 + 7 + 160},
     /* A disk in memory, of a size of its own or as large as the RAM. */
-    {{1, 1024, 1, 1, KVM, 500, false}, 1024 + 500 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
-    {{1, 1024, 1, 1, KVM, 0, true}, 1024 + 1024 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 1, 1, KVM, 500, false, false}, 1024 + 500 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
+    {{1, 1024, 1, 1, KVM, 0, true, false}, 1024 + 1024 + 98 + 4 + 64 + 16, 8 + 68 + 1 + 80},
     /* Three guests: each part three times, but the engine's. */
-    {{3, 1024, 1, 1, EMULATED, 500, false},
+    {{3, 1024, 1, 1, EMULATED, 500, false, false},
      3 * (1024 + 500 + 98 + 256 + 16 + 4 + 64) + 16 + 4,
      8 + 3 * (68 + 1 + 80)},
+    /* A way out for each of two. */
+    {{2, 1024, 1, 1, KVM, 0, false, true},
+     2 * (1024 + 98 + 4 + 64 + 96) + 16 + 2,
+     8 + 2 * (68 + 1 + 80 + 2)},
     /* What is below a whole share counts as one; nothing overflows. */
-    {{1, VT_RAM_MIB_MIN, 1, 0, EMULATED, 0, false}, 96 + 98 + 256 + 2 + 1 + 16, 8 + 68 + 1},
-    {{1, VT_RAM_MIB_MAX, 255, 2, EMULATED, VT_RAM_MIB_MAX, false},
+    {{1, VT_RAM_MIB_MIN, 1, 0, EMULATED, 0, false, false}, 96 + 98 + 256 + 2 + 1 + 16, 8 + 68 + 1},
+    {{1, VT_RAM_MIB_MAX, 255, 2, EMULATED, VT_RAM_MIB_MAX, false, false},
      16777216ull * 2 + 96 + 510 + 256 + 262144ull * 255 + 32768 * 3 + 128 + 16,
      8 + 68 + 255 + 160},
 };

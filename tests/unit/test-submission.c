@@ -187,7 +187,8 @@ static const Wrong wrong[] = {
      NULL,
      NULL,
      "command line: option '-q' has no meaning for a local job"},
-    {{"-I"}, "x\n", NULL, "command line: option '-I' is not built yet"},
+    {{"-x", "ls"}, NULL, NULL, "command line: option '-x' goes with -I and a command"},
+    {{"-I", "-x"}, NULL, NULL, "command line: option '-x' goes with -I and a command"},
     {{"-Q", "job.sh"}, NULL, NULL, "command line: unknown option '-Q' (vsub --help lists all)"},
     {{"--vm", "ram=1G", "job.sh"}, NULL, NULL, "command line: unknown option '--vm' *"},
     {{"--dry-run=yes", "job.sh"}, NULL, NULL, "command line: option '--dry-run' takes no value"},
@@ -409,6 +410,33 @@ static void test_options(void)
     tear_down();
 }
 
+static void test_interactive(void)
+{
+    set_up();
+    g_autoptr(VtSubmission) shell =
+        submit_good(ARGS("--local", "-vm", "img=tiny", "-I", "-o", "out", "job.sh"), NULL);
+    g_assert_true(shell->is_interactive);
+    g_assert_false(shell->is_stdin_script);
+    g_assert_cmpuint(g_bytes_get_size(shell->script), ==, 0);
+    g_assert_null(shell->output_path);
+    g_assert_cmpuint(shell->decided.notes->len, ==, 1);
+    g_assert_cmpstr(shell->command.program, ==, "/bin/sh");
+    g_assert_cmpstr(shell->command.argv[0], ==, "-sh");
+    g_assert_null(shell->command.argv[1]);
+    g_assert_cmpstr(g_environ_getenv(shell->environment, "PBS_ENVIRONMENT"), ==, "PBS_INTERACTIVE");
+    /* No script is read: the terminal is no script, and a command need not be one. */
+    g_autoptr(VtSubmission) command = submit_good(
+        ARGS("--local", "-vm", "img=tiny", "-I", "-x", "no such", "-F", "a 'b c'"), NULL);
+    g_assert_cmpuint(g_strv_length(command->command.argv), ==, 6);
+    g_assert_cmpstr(command->command.argv[3], ==, "no such");
+    g_assert_cmpstr(command->command.argv[5], ==, "b c");
+    g_autoptr(VtSubmission) directive =
+        submit_good(ARGS("--local", "-"), "#PBS -I -N named\necho\n");
+    g_assert_true(directive->is_interactive);
+    g_assert_cmpstr(directive->decided.job->name, ==, "named");
+    tear_down();
+}
+
 static void test_outputs(void)
 {
     set_up();
@@ -507,6 +535,7 @@ int main(int argc, char **argv)
     g_test_add_func("/submission/host", test_host);
     g_test_add_func("/submission/plain", test_plain);
     g_test_add_func("/submission/options", test_options);
+    g_test_add_func("/submission/interactive", test_interactive);
     g_test_add_func("/submission/outputs", test_outputs);
     g_test_add_func("/submission/work-dir", test_work_dir);
     g_test_add_func("/submission/commands", test_commands);
