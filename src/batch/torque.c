@@ -140,8 +140,12 @@ static bool take_nodes(Draft *draft, GError **error)
         return true;
     if (!vt_nodes_parse(nodes->text, &draft->nodes))
         return refuse(nodes, "-l nodes", "must be COUNT|HOST[:ppn=N][:PROPERTY...][+...]", error);
-    return draft->nodes.count == 1 ||
-           refuse(nodes, "-l nodes", "must be one node: more are not built yet", error);
+    if (draft->nodes.count > VT_NODES_MAX)
+        return refuse(nodes, "-l nodes", "must be 254 nodes at most", error);
+    return draft->nodes.count == 1 || number(draft, VT_SETTING_PEER_PORT) > 0 ||
+           refuse(nodes, "-l nodes",
+                  "must be one node: this site's nodes do not speak to each other (PEER_PORT)",
+                  error);
 }
 
 /* As many as the user says; else as many as the job's cores leave the site's default. */
@@ -191,7 +195,15 @@ static VtNet find_net(const Draft *draft)
 {
     const VtRequestItem *item = asked(draft, VT_REQUEST_NET);
     guint64 wanted = item ? item->number : number(draft, VT_SETTING_NET_DEFAULT);
-    return vt_request_net((VtNet)wanted, item != NULL, draft->vms);
+    bool is_one = draft->vms == 1 && draft->nodes.count == 1;
+    return vt_request_net((VtNet)wanted, item != NULL, is_one);
+}
+
+/* What the nodes would refuse. */
+static bool check_transport(Draft *draft, GError **error)
+{
+    return draft->nodes.count == 1 || find_net(draft) != VT_NET_PRIVATE ||
+           vt_settings_check_transport(draft->settings, error);
 }
 
 /* Everything but the RAM of what a node's part of the job takes. */
@@ -249,6 +261,8 @@ static bool take_ram(Draft *draft, GError **error)
     draft->reserve_mib = number(draft, VT_SETTING_HOST_OS_RAM_MB);
     if (mem && !read_memory(mem, "-l mem", &draft->memory_mib, error))
         return false;
+    /* The batch system splits it evenly. */
+    draft->memory_mib /= draft->nodes.count;
     if (!item && mem)
         ram = cut_ram(draft, ram, draft->memory_mib);
     if (!item && largest)
@@ -285,7 +299,8 @@ static bool check_limits(Draft *draft, GError **error)
             continue;
         if (!read_memory(value, limits[i].key, &mib, error))
             return false;
-        if (!g_uint64_checked_mul(&all, mib, limits[i].factor) || all >= need)
+        guint64 nodes = limits[i].which == VT_QSUB_VMEM ? draft->nodes.count : 1;
+        if (!g_uint64_checked_mul(&all, mib, limits[i].factor) || all / nodes >= need)
             continue;
         return vt_error_set(error, VT_ERROR_USER,
                             "%s: %s '%s': the virtual machine takes %" G_GUINT64_FORMAT
@@ -322,7 +337,8 @@ static bool raise_resources(Draft *draft, GError **error)
                                draft->vms * draft->vcpus, draft->reserve_cores);
     }
     if (draft->memory_mib > 0 && draft->memory_mib < need) {
-        g_autofree char *mem = g_strdup_printf("%" G_GUINT64_FORMAT "mb", need);
+        g_autofree char *mem =
+            g_strdup_printf("%" G_GUINT64_FORMAT "mb", need * draft->nodes.count);
         add_resource(draft, "mem", mem);
         g_string_append_printf(text,
                                "%smem=%s (%" G_GUINT64_FORMAT "M RAM, %" G_GUINT64_FORMAT
@@ -427,9 +443,10 @@ static bool add_terminal(Draft *draft, GError **error)
     return true;
 }
 
-static const Step steps[] = {check_site,  check_problem, check_image,  take_nodes,
-                             take_vcpus,  take_ram,      check_limits, raise_resources,
-                             add_request, add_exclusive, add_name,     add_terminal};
+static const Step steps[] = {check_site,      check_problem,   check_image,   take_nodes,
+                             take_vcpus,      check_transport, take_ram,      check_limits,
+                             raise_resources, add_request,     add_exclusive, add_name,
+                             add_terminal};
 
 VtTorque *vt_torque_new(const VtQsub *qsub, const VtSettings *settings, GError **error)
 {

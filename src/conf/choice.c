@@ -29,6 +29,8 @@ const VtChoice vt_format_choice = {CHOICE("qcow2", "raw"), "must be qcow2 or raw
 const VtChoice vt_batch_choice = {CHOICE("auto", "torque", "openpbs", "slurm", "local"),
                                   "must be auto, torque, openpbs, slurm or local"};
 const VtChoice vt_net_choice = {CHOICE("none", "private", "user"), "must be private, user or none"};
+const VtChoice vt_transport_choice = {CHOICE("auto", "wireguard", "vxlan"),
+                                      "must be auto, wireguard or vxlan"};
 const VtChoice vt_channel_choice = {CHOICE("gres", "other"), "must be gres or other"};
 const VtChoice vt_truth_choice = {CHOICE("false", "true"), "must be true or false"};
 

@@ -64,10 +64,16 @@ typedef enum {
     VT_SETTING_SEARCH_DOMAIN,       /* list of domains */
     VT_SETTING_NTP_SERVER_1,        /* text; not set: none */
     VT_SETTING_NTP_SERVER_2,        /* text; not set: none */
+    VT_SETTING_PEER_PORT,           /* TCP port of the daemons; 0: none */
+    VT_SETTING_MUNGE_SOCKET,        /* path; not set: libmunge's own */
+    VT_SETTING_NET_TRANSPORT,       /* VtTransport */
     VT_SETTING_COUNT,
 } VtSetting;
 
 typedef struct VtSettings VtSettings;
+
+/* True if a job's private network may cross nodes; else VT_ERROR_CONFIG that says how. */
+bool vt_settings_check_transport(const VtSettings *settings, GError **error);
 
 /* One parameter as `vmgr show config` prints it; everything is borrowed. */
 typedef struct {

@@ -187,6 +187,18 @@ const VtSettingInfo vt_setting_table[] = {
                                  "first time server, for guests that run chrony or timesyncd"},
     [VT_SETTING_NTP_SERVER_2] = {"NTP_SERVER_2", VT_VALUE_HOST, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
                                  "must be a host's name or address", "the second one"},
+    [VT_SETTING_PEER_PORT] = {"PEER_PORT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 0, 65535, NULL, "0",
+                              "must be a number from 0 to 65535",
+                              "TCP port by which the daemons of a job's nodes speak to each other, "
+                              "the same on all; 0: no jobs of several nodes"},
+    [VT_SETTING_MUNGE_SOCKET] = {"MUNGE_SOCKET", VT_VALUE_PATH, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
+                                 "must be an absolute path without . and .. in it",
+                                 "socket of the node's munged; not set: MUNGE's own"},
+    [VT_SETTING_NET_TRANSPORT] = {"NET_TRANSPORT", VT_VALUE_CHOICE, VT_STATE_ACTIVE, 0, 0, NULL,
+                                  "auto", "must be auto, wireguard or vxlan",
+                                  "what carries a job's private network between nodes; vxlan is "
+                                  "for networks that the site trusts, the others are not built yet",
+                                  &vt_transport_choice},
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
     LATER("VM_NFS_HOME", NULL, "NFS export for the guests' /home"),
     LATER("VM_NFS_WS", NULL, "NFS export for the guests' /workspace"),

@@ -28,8 +28,8 @@ typedef enum {
      * answer: empty */
     CTL_FAULT = 146,
     /* The daemon: aux = CtlHand; u32 uid of whoever stands behind the connection that comes as this
-     * frame's descriptor, and has been seen to be the owner or root. No answer: it is that
-     * connection's */
+     * frame's descriptor, and has been seen to be the owner or root (CTL_HAND_FOLLOWER: the node's
+     * number). No answer: it is that connection's */
     CTL_HAND = 147,
     /* aux = which virtual machine: a session of its own there, as the job's owner. Answer: lines
      * key=value (those of CTL_QUERY, home, shell). From then on the connection is one like a run
@@ -43,6 +43,8 @@ typedef enum {
     /* Answer: lines, what became of the job so far: microseconds since 1970, a blank, what
      * happened; then, after two blanks, the last lines of consoles and logs, printable */
     CTL_LOG = 149,
+    /* The daemon: string. The job ends at once, by CTL_REASON_NODE, with that message. No answer */
+    CTL_FAIL = 150,
     CTL_ANSWER = 160,  /* string for CTL_END and CTL_FAULT, else the bytes themselves */
     CTL_REFUSED = 161, /* string */
 } CtlRequest;
@@ -53,4 +55,6 @@ typedef enum {
 typedef enum {
     CTL_HAND_RUN = 0,     /* the job's run connection; the first wins */
     CTL_HAND_CONTROL = 1, /* one of this socket's, without CTL_HAND */
+    CTL_HAND_FOLLOWER =
+        2, /* to the engine of a further node (engine/team.h); the first node's only */
 } CtlHand;

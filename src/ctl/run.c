@@ -32,6 +32,7 @@ static const char *const reasons[CTL_REASONS] = {
     [CTL_REASON_INTERNAL] = "internal",
     [CTL_REASON_MEMORY] = "memory",
     [CTL_REASON_CPUT] = "cput",
+    [CTL_REASON_NODE] = "node",
 };
 
 const char *ctl_phase_name(unsigned phase)

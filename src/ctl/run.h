@@ -86,6 +86,7 @@ typedef enum {
     CTL_REASON_INTERNAL,
     CTL_REASON_MEMORY, /* the job took more memory than it may, or the machine has none left */
     CTL_REASON_CPUT,   /* as CTL_REASON_WALLTIME, for processor time */
+    CTL_REASON_NODE,   /* a further node of the job was lost, or never came */
     CTL_REASONS
 } CtlReason;
 

@@ -57,24 +57,31 @@ static CtlPhase newest_phase(const VtEngine *engine)
 
 char *vt_control_describe(const VtEngine *engine)
 {
+    guint cores = 0;
+    for (guint i = 0; i < engine->plan->n_names; i++)
+        cores += engine->plan->names[i].vcpus;
     return g_strdup_printf(
         "id=%s\nname=%s\nuser=%s\nimage=%s\nvm=%s\nphase=%s\nram_mib=%u\n"
-        "vcpus=%u\nvms=%u\nnet=%s\nmemory_mib=%u\n",
+        "vcpus=%u\nvms=%u\nnet=%s\nmemory_mib=%u\nnode=%u\nnodes=%u\nall_vms=%u\ncores=%u\n",
         engine->job->id, engine->job->name, engine->job->owner.user,
         vt_choice_word(&vt_image_choice, engine->job->image), engine->plan->vms[0].name,
         engine->is_paused ? "paused" : ctl_phase_name(newest_phase(engine)), engine->plan->ram_mib,
         engine->plan->vcpus, engine->plan->n_vms, vt_choice_word(&vt_net_choice, engine->plan->net),
-        engine->oom.memory_mib);
+        engine->oom.memory_mib, engine->job->node, engine->job->nodes, engine->plan->n_names,
+        cores);
 }
 
 /* A connection that is not taken is closed: its owner's end says so. */
-static void take_hand(Control *control, guint8 kind)
+static void take_hand(Control *control, guint8 kind, guint32 node)
 {
     VtEngine *engine = control->engine;
     vt_autofd fd = vt_channel_take_fd(control->channel);
     if (fd < 0)
         return;
-    if (kind == CTL_HAND_CONTROL)
+    if (kind == CTL_HAND_FOLLOWER) {
+        if (vt_team_take(engine, node, fd))
+            fd = -1;
+    } else if (kind == CTL_HAND_CONTROL)
         add_control(engine, vt_fd_steal(&fd), true);
     else if (vt_client_take(engine, fd))
         fd = -1;
@@ -129,15 +136,22 @@ static void on_frame(const WireHeader *header, const guint8 *payload, gpointer d
         return;
     }
     g_autofree char *text = NULL;
+    char message[WIRE_STRING_MAX + 1];
+    WireReader reader = wire_reader(payload, header->length);
     guint vm;
     /* Who asks without reading the answers is not served. */
     if (vt_channel_queued(control->channel) >= WIRE_PAYLOAD_MAX) {
         g_ptr_array_remove(engine->controls, control);
         return;
     }
-    switch (control->is_handed && header->type == CTL_HAND ? 0 : header->type) {
+    bool is_daemons = header->type == CTL_HAND || header->type == CTL_FAIL;
+    switch (control->is_handed && is_daemons ? 0 : header->type) {
     case CTL_HAND:
-        take_hand(control, header->aux);
+        take_hand(control, header->aux, wire_get_u32(&reader));
+        break;
+    case CTL_FAIL:
+        wire_get_string(&reader, message, sizeof message);
+        vt_life_fail(engine, CTL_REASON_NODE, message);
         break;
     case CTL_QUERY:
         text = vt_control_describe(engine);

@@ -9,6 +9,7 @@
 
 #include "ctl/run.h"
 #include "engine/oom.h"
+#include "engine/team.h"
 #include "guest/channel.h"
 #include "image/pool.h"
 #include "job/plan.h"
@@ -62,7 +63,6 @@ typedef enum {
     VT_VM_DOWN,  /* the agent has said goodbye, or QEMU is gone, as it was told to */
 } VtVmState;
 
-typedef struct VtEngine VtEngine;
 typedef struct VtShell VtShell;
 typedef struct VtFollower VtFollower;
 
@@ -98,6 +98,9 @@ struct VtEngine {
     int kernel, initrd; /* until the cage shows them */
     VtOom oom;
     VtNetwork network;
+    VtTeam *team;                 /* NULL: the job has one node */
+    void (*go)(VtEngine *engine); /* all nodes of the job are in their cages: starts the machines */
+    guint8 seed[2 * VT_SSH_SEED_SIZE]; /* of the keys, the same on all nodes */
     VtSshKeys keys;
     VtVm *vms; /* job->vms of them; the script runs in the first */
 
@@ -125,7 +128,10 @@ struct VtEngine {
 };
 
 /* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */
-bool vt_stages_run(VtEngine *engine, GError **error);
+/* Stages 1 to 4: up to the cage, where nothing is read yet that a guest could have said. */
+bool vt_stages_prepare(VtEngine *engine, GError **error);
+/* Stage 5: the machines. */
+bool vt_stages_start(VtEngine *engine, GError **error);
 
 /* kernel.c: makes the plan and opens its kernel and initramfs: those of `image` (none: nothing in it),
  * if its record names some. A site's guest takes root's own files alone; any other takes those too, or
@@ -141,7 +147,15 @@ void vt_engine_reach(VtEngine *engine, CtlPhase phase);
 void vt_engine_init(VtEngine *engine);
 /* ... and now a job, which says how many virtual machines there are. */
 void vt_engine_take_job(VtEngine *engine, VtJob *job);
+/* The loop may run: deaths are seen, and there is a deadline. */
 void vt_life_start(VtEngine *engine);
+/* The machines run, and are listened to. */
+void vt_life_go(VtEngine *engine);
+/* The guests here, or on other nodes, have come as far: is the job ready, are all down? */
+void vt_life_check_ready(VtEngine *engine);
+void vt_life_check_down(VtEngine *engine);
+/* Brings the guests down in order. */
+void vt_life_close(VtEngine *engine);
 /* The job ends at once because of `reason`; the first reason counts. The message is for the owner. */
 void vt_life_fail(VtEngine *engine, CtlReason reason, const char *message);
 /* The agent of `vm` has introduced itself; has applied its plan. */
@@ -197,6 +211,8 @@ void vt_client_phase(VtEngine *engine, CtlPhase phase);
 /* The script runs: from now on the run connection is asked, if it came later. */
 void vt_pause_start(VtEngine *engine);
 void vt_pause_answered(VtEngine *engine);
+/* The guests here stand still, or go on. */
+void vt_pause_set(VtEngine *engine, bool is_paused);
 
 /* session.c: what a session in an agent is opened with; session 0. */
 void vt_session_send_script(VtEngine *engine);

@@ -79,6 +79,8 @@ static void finish(VtEngine *engine)
     if (engine->state == VT_STATE_DONE)
         return;
     vt_engine_reach(engine, CTL_PHASE_ENDING);
+    if (engine->message && engine->reason != CTL_REASON_DONE)
+        vt_team_tell_failed(engine);
     engine->state = VT_STATE_DONE;
     clear_timers(engine);
     for (guint i = 0; i < engine->job->vms; i++) {
@@ -129,11 +131,12 @@ static gboolean on_close_deadline(gpointer data)
 }
 
 /* Brings the guests down in order: what is left of the job is killed and the shares are synced. */
-static void close_guests(VtEngine *engine)
+void vt_life_close(VtEngine *engine)
 {
     if (engine->state >= VT_STATE_CLOSING)
         return;
     vt_engine_reach(engine, CTL_PHASE_ENDING);
+    vt_team_tell_end(engine);
     if (engine->state == VT_STATE_BOOT) {
         finish(engine);
         return;
@@ -147,11 +150,18 @@ static void close_guests(VtEngine *engine)
 
 void vt_life_take_down(VtVm *vm)
 {
-    VtEngine *engine = vm->engine;
     vm->state = VT_VM_DOWN;
+    vt_life_check_down(vm->engine);
+}
+
+void vt_life_check_down(VtEngine *engine)
+{
     for (guint i = 0; i < engine->job->vms; i++)
         if (engine->vms[i].state != VT_VM_DOWN)
             return;
+    if (engine->state != VT_STATE_CLOSING || !vt_team_is_down(engine))
+        return;
+    vt_team_tell_down(engine);
     finish(engine);
 }
 
@@ -165,7 +175,7 @@ static gboolean on_killed_deadline(gpointer data)
 {
     VtEngine *engine = data;
     engine->grace_timer = 0;
-    close_guests(engine);
+    vt_life_close(engine);
     return G_SOURCE_REMOVE;
 }
 
@@ -193,7 +203,7 @@ void vt_life_stop(VtEngine *engine, CtlReason reason, CtlEnd how)
     if (how == CTL_END_NOW || engine->state == VT_STATE_BOOT || engine->is_paused) {
         finish(engine);
     } else if (engine->state != VT_STATE_RUNNING) {
-        close_guests(engine);
+        vt_life_close(engine);
     } else if (!engine->stopping) {
         engine->stopping = true;
         vt_channel_send(engine->vms[0].agent, WIRE_SIGNAL, SIGTERM, NULL, 0);
@@ -209,6 +219,14 @@ static gboolean on_boot_timeout(gpointer data)
     VtEngine *engine = data;
     engine->boot_timer = 0;
     guint late = 0;
+    g_autofree char *missing = vt_team_missing(engine);
+    if (*missing) {
+        g_autofree char *message =
+            g_strdup_printf("nodes %s were not ready within the boot_timeout of %u s", missing,
+                            engine->plan->boot_timeout_s);
+        vt_life_fail(engine, CTL_REASON_BOOT_TIMEOUT, message);
+        return G_SOURCE_REMOVE;
+    }
     for (guint i = 0; i < engine->job->vms; i++)
         if (engine->vms[i].state < VT_VM_READY)
             late = i;
@@ -299,15 +317,25 @@ void vt_life_take_ready(VtVm *vm)
     if (engine->state == VT_STATE_SCRIPT) {
         engine->state = VT_STATE_RUNNING;
         vt_session_open(engine);
-    } else if (engine->state == VT_STATE_BOOT && all_have(engine, VT_VM_READY)) {
-        g_clear_handle_id(&engine->boot_timer, g_source_remove);
-        engine->state = VT_STATE_READY;
-        if (!engine->has_run)
-            engine->run_timer =
-                g_timeout_add_seconds(engine->job->run_wait_s, on_run_wait_over, engine);
-        vt_engine_reach(engine, CTL_PHASE_READY);
-        vt_life_may_start(engine);
+    } else {
+        vt_life_check_ready(engine);
     }
+}
+
+void vt_life_check_ready(VtEngine *engine)
+{
+    bool is_follower = vt_team_is_follower(engine);
+    if (engine->state != VT_STATE_BOOT || !all_have(engine, VT_VM_READY) ||
+        !vt_team_is_ready(engine))
+        return;
+    g_clear_handle_id(&engine->boot_timer, g_source_remove);
+    engine->state = VT_STATE_READY;
+    if (!engine->has_run && !is_follower)
+        engine->run_timer =
+            g_timeout_add_seconds(engine->job->run_wait_s, on_run_wait_over, engine);
+    vt_engine_reach(engine, CTL_PHASE_READY);
+    vt_team_tell_ready(engine);
+    vt_life_may_start(engine);
 }
 
 static void take_started(VtEngine *engine)
@@ -397,7 +425,7 @@ void vt_life_take_session(VtVm *vm, const WireHeader *header, const guint8 *payl
         break;
     case WIRE_ENDED:
         set_reason(engine, CTL_REASON_GUEST_PROTOCOL, "the guest's agent gave no exit status");
-        close_guests(engine);
+        vt_life_close(engine);
         break;
     default:
         take_stream_frame(engine, header, payload);
@@ -495,15 +523,14 @@ void vt_engine_take_job(VtEngine *engine, VtJob *job)
 
 static void make_keys(VtEngine *engine)
 {
-    guint8 seed[2 * VT_SSH_SEED_SIZE];
     if (!vt_ssh_is_wanted(engine->job, engine->plan))
         return;
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed) {
+    if (!engine->team && getrandom(engine->seed, sizeof engine->seed, 0) != sizeof engine->seed) {
         vt_life_fail(engine, CTL_REASON_HOST, "no random bytes");
         return;
     }
-    vt_ssh_keys_make(&engine->keys, seed);
-    explicit_bzero(seed, sizeof seed);
+    vt_ssh_keys_make(&engine->keys, engine->seed);
+    explicit_bzero(engine->seed, sizeof engine->seed);
 }
 
 void vt_life_start(VtEngine *engine)
@@ -515,9 +542,6 @@ void vt_life_start(VtEngine *engine)
     int errnum = errno;
     g_unix_fd_add(deaths, G_IO_IN, on_sigchld, engine);
     g_unix_fd_add(engine->keeper, G_IO_IN | G_IO_HUP | G_IO_ERR, on_keeper_gone, engine);
-    make_keys(engine);
-    for (guint i = 0; i < engine->job->vms; i++)
-        vt_vm_start(&engine->vms[i]);
     start_boot_timer(engine);
     /* Without it the death of QEMU would never be known. */
     if (deaths < 0) {
@@ -527,4 +551,15 @@ void vt_life_start(VtEngine *engine)
     }
     /* A child that died before the signal was listened to. */
     kill(getpid(), SIGCHLD);
+}
+
+void vt_life_go(VtEngine *engine)
+{
+    if (engine->state != VT_STATE_BOOT)
+        return;
+    make_keys(engine);
+    for (guint i = 0; i < engine->job->vms; i++)
+        vt_vm_start(&engine->vms[i]);
+    g_clear_handle_id(&engine->boot_timer, g_source_remove);
+    start_boot_timer(engine);
 }

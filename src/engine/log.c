@@ -21,6 +21,7 @@ void vt_log_note(VtEngine *engine, CtlNote kind, const char *text)
         g_ptr_array_remove_index(engine->notes, 0);
     g_ptr_array_add(engine->notes, g_strdup(line->str));
     vt_channel_send_text(engine->client, CTL_NOTE, (guint8)kind, text);
+    vt_team_tell_note(engine, kind, text);
 }
 
 static void add_tail(GString *text, const VtVm *vm, const char *what, const VtConsole *console)

@@ -61,6 +61,15 @@ static void inherit(VtEngine *engine)
         engine->gate = ENGINE_FD_GATE;
 }
 
+static void go(VtEngine *engine)
+{
+    g_autoptr(GError) error = NULL;
+    if (vt_stages_start(engine, &error))
+        vt_life_go(engine);
+    else
+        vt_life_fail(engine, CTL_REASON_HOST, error->message);
+}
+
 int main(int argc, char **argv)
 {
     VtEngine engine;
@@ -74,14 +83,18 @@ int main(int argc, char **argv)
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     vt_engine_init(&engine);
+    engine.go = go;
     inherit(&engine);
     if (!load_job(&engine, &error) || !read_slots(&engine, argv[1], &error) ||
-        !vt_stages_run(&engine, &error))
+        !vt_stages_prepare(&engine, &error))
         return fail_early(&engine, error);
-    vt_client_start(&engine);
+    if (!vt_team_is_follower(&engine))
+        vt_client_start(&engine);
     vt_control_start(&engine);
     vt_life_start(&engine);
+    vt_team_start(&engine);
     g_main_loop_run(engine.loop);
+    vt_team_end(&engine);
     vt_control_end(&engine);
     return engine.exit_status;
 }

@@ -17,6 +17,19 @@ static void command_all(VtEngine *engine, const char *command)
         vt_qmp_command(engine->vms[i].qmp, command, NULL, VT_QMP_DEADLINE_MS, NULL, NULL);
 }
 
+void vt_pause_set(VtEngine *engine, bool is_paused)
+{
+    if (engine->is_paused == is_paused || engine->state < VT_STATE_READY ||
+        engine->state == VT_STATE_DONE)
+        return;
+    engine->is_paused = is_paused;
+    command_all(engine, is_paused ? "stop" : "cont");
+    vt_team_tell_pause(engine, is_paused);
+    /* The guests' own clocks have stood still. */
+    for (guint i = 0; !is_paused && i < engine->job->vms; i++)
+        vt_vm_set_clock(&engine->vms[i]);
+}
+
 static gboolean on_ping(gpointer data)
 {
     VtEngine *engine = data;
@@ -26,10 +39,8 @@ static gboolean on_ping(gpointer data)
     }
     if (engine->missing++ == 0)
         vt_channel_send(engine->client, CTL_PING, 0, NULL, 0);
-    if (engine->missing > MISSING_MAX && !engine->is_paused) {
-        engine->is_paused = true;
-        command_all(engine, "stop");
-    }
+    if (engine->missing > MISSING_MAX)
+        vt_pause_set(engine, true);
     return G_SOURCE_CONTINUE;
 }
 
@@ -42,11 +53,5 @@ void vt_pause_start(VtEngine *engine)
 void vt_pause_answered(VtEngine *engine)
 {
     engine->missing = 0;
-    if (!engine->is_paused || engine->state == VT_STATE_DONE)
-        return;
-    engine->is_paused = false;
-    command_all(engine, "cont");
-    /* The guests' own clocks have stood still. */
-    for (guint i = 0; i < engine->job->vms; i++)
-        vt_vm_set_clock(&engine->vms[i]);
+    vt_pause_set(engine, false);
 }

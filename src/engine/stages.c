@@ -200,7 +200,7 @@ static bool start_machines(VtEngine *engine, GError **error)
     return ok;
 }
 
-bool vt_stages_run(VtEngine *engine, GError **error)
+bool vt_stages_prepare(VtEngine *engine, GError **error)
 {
     if (!hang_on_keeper(engine, error) || !look(engine, error) || !start_helpers(engine, error))
         return false;
@@ -208,6 +208,11 @@ bool vt_stages_run(VtEngine *engine, GError **error)
     if (!enter_cage(engine, error) || !drop(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_CAGED);
+    return true;
+}
+
+bool vt_stages_start(VtEngine *engine, GError **error)
+{
     if (!wait_for_helpers(engine, error) || !start_machines(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_STARTING);

@@ -33,7 +33,7 @@ void vt_vm_fail(VtVm *vm, CtlReason reason, const char *format, ...)
     va_start(args, format);
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
-    bool is_one = vm->engine->job->vms == 1;
+    bool is_one = vm->engine->job->vms == 1 && vm->engine->job->nodes == 1;
     g_autofree char *serial = vt_console_tail(vm->console, TAIL_LINES, TAIL_PREFIX);
     g_autofree char *qemu = vt_console_tail(vm->qemu_log, TAIL_LINES, TAIL_PREFIX "qemu: ");
     g_autofree char *server =

@@ -21,7 +21,9 @@ struct VtChannel {
     gsize sent;
     guint8 *input;
     gsize filled;
-    guint reader, writer; /* GLib sources, 0 = none */
+    guint reader, writer;        /* GLib sources, 0 = none */
+    const VtChannelLayer *layer; /* NULL: none */
+    gpointer layer_data;
     bool keeps_fds;
     int fds[VT_CHANNEL_FDS]; /* the first `n_fds`, oldest first */
     guint n_fds;
@@ -49,6 +51,8 @@ static void leave(VtChannel *channel)
         return;
     for (guint i = 0; i < channel->n_fds; i++)
         close(channel->fds[i]);
+    if (channel->layer)
+        channel->layer->free(channel->layer_data);
     g_byte_array_unref(channel->queue);
     g_free(channel->input);
     g_free(channel);
@@ -113,6 +117,16 @@ static void keep_fds(VtChannel *channel, struct msghdr *message)
     }
 }
 
+static gboolean on_writable(gint fd, GIOCondition condition, gpointer data);
+
+/* A watch of a socket that is writable while nothing may be written yet would fire for ever. */
+static void watch_queue(VtChannel *channel)
+{
+    bool is_ready = !channel->layer || channel->layer->is_ready(channel->layer_data);
+    if (channel->fd >= 0 && channel->writer == 0 && is_ready && vt_channel_queued(channel) > 0)
+        channel->writer = g_unix_fd_add(channel->fd, G_IO_OUT | G_IO_ERR, on_writable, channel);
+}
+
 static ssize_t read_some(VtChannel *channel)
 {
     struct iovec part = {channel->input + channel->filled, READ_SIZE - channel->filled};
@@ -121,6 +135,8 @@ static ssize_t read_some(VtChannel *channel)
         char room[CMSG_SPACE(VT_CHANNEL_FDS * sizeof(int))];
     } control;
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (channel->layer)
+        return channel->layer->read(channel->layer_data, part.iov_base, part.iov_len);
     if (!channel->keeps_fds)
         return read(channel->fd, part.iov_base, part.iov_len);
     message.msg_control = &control;
@@ -135,17 +151,33 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
 {
     VtChannel *channel = data;
     enter(channel);
-    ssize_t n = read_some(channel);
-    if (n > 0) {
-        channel->filled += (gsize)n;
-        dispatch(channel);
-    } else if (n == 0) {
-        fail(channel, "");
-    } else if (errno != EAGAIN && errno != EINTR) {
-        fail(channel, errno == ECONNRESET ? "" : g_strerror(errno));
-    }
+    do {
+        ssize_t n = read_some(channel);
+        if (n > 0) {
+            channel->filled += (gsize)n;
+            dispatch(channel);
+        } else if (n == 0) {
+            fail(channel, "");
+        } else if (errno != EAGAIN && errno != EINTR) {
+            fail(channel, errno == ECONNRESET ? "" : g_strerror(errno));
+        }
+    } while (channel->fd >= 0 && channel->layer &&
+             channel->layer->has_pending(channel->layer_data));
+    if (channel->layer)
+        watch_queue(channel);
     leave(channel);
     return G_SOURCE_CONTINUE; /* if it was removed meanwhile, this is not looked at */
+}
+
+void vt_channel_set_layer(VtChannel *channel, const VtChannelLayer *layer, gpointer data)
+{
+    channel->layer = layer;
+    channel->layer_data = data;
+}
+
+int vt_channel_get_fd(const VtChannel *channel)
+{
+    return channel->fd;
 }
 
 void vt_channel_keep_fds(VtChannel *channel)
@@ -167,8 +199,10 @@ int vt_channel_take_fd(VtChannel *channel)
 static void flush_queue(VtChannel *channel)
 {
     while (channel->fd >= 0 && channel->sent < channel->queue->len) {
-        ssize_t n = send(channel->fd, channel->queue->data + channel->sent,
-                         channel->queue->len - channel->sent, MSG_NOSIGNAL);
+        const guint8 *bytes = channel->queue->data + channel->sent;
+        gsize size = channel->queue->len - channel->sent;
+        ssize_t n = channel->layer ? channel->layer->write(channel->layer_data, bytes, size)
+                                   : send(channel->fd, bytes, size, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         /* The reader learns it, behind what is still to be read. */
@@ -240,8 +274,7 @@ void vt_channel_send_to(VtChannel *channel, guint16 session, guint8 type, guint8
         g_byte_array_append(channel->queue, bytes, sizeof bytes);
         if (size > 0)
             g_byte_array_append(channel->queue, payload, (guint)size);
-        if (channel->writer == 0)
-            channel->writer = g_unix_fd_add(channel->fd, G_IO_OUT | G_IO_ERR, on_writable, channel);
+        watch_queue(channel);
     }
     leave(channel);
 }

@@ -15,6 +15,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "wire/wire.h"
 
@@ -36,6 +37,23 @@ VtChannel *vt_channel_new(int fd, const VtChannelHandlers *handlers, gpointer da
 /* Writes what the socket takes of the queue and closes it; calls nothing. Safe inside a handler. */
 void vt_channel_free(VtChannel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtChannel, vt_channel_free)
+
+/* What stands between the frames and the socket. */
+typedef struct {
+    /* As read(2) and write(2) of a non-blocking descriptor */
+    ssize_t (*read)(gpointer data, void *bytes, gsize size);
+    ssize_t (*write)(gpointer data, const void *bytes, gsize size);
+    /* Frames may leave; until then they wait, and what is read gets it there */
+    bool (*is_ready)(gpointer data);
+    /* Bytes wait that no poll(2) shows */
+    bool (*has_pending)(gpointer data);
+    void (*free)(gpointer data);
+} VtChannelLayer;
+
+/* Of a channel that nothing has been sent over. `layer` is static; `data` (transfer full). */
+void vt_channel_set_layer(VtChannel *channel, const VtChannelLayer *layer, gpointer data);
+/* The socket, borrowed; -1: it is closed. */
+int vt_channel_get_fd(const VtChannel *channel);
 
 #define VT_CHANNEL_FDS 2 /* descriptors that are kept until somebody takes them */
 

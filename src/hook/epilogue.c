@@ -23,7 +23,7 @@ static void on_alarm(int number)
 }
 
 /* A hook's time is half of the batch system's limit at most; an engine ends by itself before. */
-static void end_job(const char *id)
+void hook_end_job(const char *id)
 {
     CtlLive live;
     const struct sigaction interrupt = {.sa_handler = on_alarm}; /* no SA_RESTART */
@@ -60,7 +60,7 @@ static void clean_user(const Hook *hook)
 int hook_epilogue(const Hook *hook)
 {
     signal(SIGPIPE, SIG_IGN);
-    end_job(hook->argv[1]);
+    hook_end_job(hook->argv[1]);
     clean_user(hook);
     signal(SIGPIPE, SIG_DFL);
     return hook_chain(hook);

@@ -14,6 +14,8 @@
 
 #include "ctl/starting.h"
 
+#define HOOK_NODES_MAX 254 /* of a job (node/order.h) */
+
 typedef struct {
     char **argv; /* argv[1]: the job's id; ... as the batch system gives them */
     int argc;
@@ -36,8 +38,14 @@ int hook_run_site(const Hook *hook);
 int hook_prologue(const Hook *hook);
 
 /* epilogue.c */
+/* Ends what lives of the job on this node, and waits until it is gone. */
+void hook_end_job(const char *id);
 int hook_epilogue(const Hook *hook);
 int hook_precancel(const Hook *hook);
+
+/* parallel.c */
+int hook_prologue_parallel(const Hook *hook);
+int hook_epilogue_parallel(const Hook *hook);
 
 /* job.c: what the arguments and the environment say. */
 
@@ -51,6 +59,9 @@ int hook_limit_s(void);
 bool hook_is_alone(const Hook *hook);
 /* Writes the order of START (doc/contracts/ctl.md) into `text`. Returns NULL, or what is wrong. */
 const char *hook_format_order(const Hook *hook, char *text, unsigned size);
+
+/* The lines that `prologue.parallel` leaves on a further node (doc/contracts/peer.md), likewise. */
+const char *hook_format_registration(const Hook *hook, char *text, unsigned size);
 
 /* files.c: gives stdout and stderr, the job's output files, to the engine that was asked for over
  * `door`, if they are regular files of the batch system's own spool. Returns 0 or -errno. */

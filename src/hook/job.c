@@ -167,38 +167,59 @@ static unsigned long long find_least(const Hook *hook, const char *key,
     return least;
 }
 
-/* The least limit of memory in MiB; 0: none. */
-static unsigned long long find_memory_mib(const Hook *hook, unsigned cores)
+/* The lesser of the two limits of memory in MiB; 0: none. */
+static unsigned long long find_memory_mib(const Hook *hook, const char *key, const char *other)
 {
-    const struct {
-        const char *key;
-        unsigned factor;
-    } limits[] = {{"mem=", 1}, {"vmem=", 1}, {"pmem=", cores}, {"pvmem=", cores}};
-    unsigned long long least = 0;
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        unsigned long long mib = find_least(hook, limits[i].key, parse_size_mib);
-        mib = mib > MEMORY_MIB_MAX / limits[i].factor ? 0 : mib * limits[i].factor;
-        if (mib > 0 && (least == 0 || mib < least))
-            least = mib;
-    }
-    return least;
+    unsigned long long mib = find_least(hook, key, parse_size_mib);
+    unsigned long long other_mib = find_least(hook, other, parse_size_mib);
+    if (mib == 0 || (other_mib > 0 && other_mib < mib))
+        mib = other_mib;
+    return mib > MEMORY_MIB_MAX ? 0 : mib;
 }
 
-/* How many lines the node file has; -1: they do not all name the same node, or there is no file. */
-static int count_nodes(const char *path)
+/* The nodes of the job, each once, in the order in which the node file names them first. */
+typedef struct {
+    int lines, n;
+    struct {
+        const char *name; /* in the text; not terminated */
+        size_t length;
+        int cores;
+    } nodes[HOOK_NODES_MAX];
+} NodeFile;
+
+/* False if it has a node too many. */
+static bool add_line(NodeFile *file, const char *line, size_t length)
 {
-    static char text[FILE_MAX];
-    int lines = 0;
+    int i = 0;
+    while (i < file->n &&
+           (file->nodes[i].length != length || strncmp(file->nodes[i].name, line, length) != 0))
+        i++;
+    if (i == HOOK_NODES_MAX)
+        return false;
+    if (i == file->n) {
+        file->nodes[file->n].name = line;
+        file->nodes[file->n++].length = length;
+    }
+    file->nodes[i].cores++;
+    file->lines++;
+    return true;
+}
+
+/* False: there is no such file, or it is none that the batch system writes. What is read lies in
+ * `text`. */
+static bool read_nodes(const char *path, char text[FILE_MAX], NodeFile *file)
+{
+    *file = (NodeFile){0};
     if (!path || !read_file(path, text))
-        return -1;
-    size_t length = strcspn(text, "\n");
-    for (const char *at = text; *at; lines++) {
-        if (strcspn(at, "\n") != length || strncmp(at, text, length) != 0)
-            return -1;
+        return false;
+    for (const char *at = text; *at;) {
+        size_t length = strcspn(at, "\n");
+        if (length == 0 || !add_line(file, at, length))
+            return false;
         at += length;
         at += *at == '\n';
     }
-    return lines;
+    return true;
 }
 
 /* A positive number; 0 for what is none. */
@@ -230,6 +251,16 @@ static bool find_cgroup(const Hook *hook, char *path, unsigned size)
     return false;
 }
 
+/* The same on a further node, where this process is still in the batch daemon's own. */
+static bool find_other_cgroup(const Hook *hook, char *path, unsigned size)
+{
+    char place[2100];
+    int n = snprintf(path, size, "/torque/%s", hook->argv[1]);
+    int m = snprintf(place, sizeof place, "/sys/fs/cgroup/memory%s", path);
+    return n > 0 && (unsigned)n < size && m > 0 && (unsigned)m < sizeof place &&
+           access(place, F_OK) == 0;
+}
+
 typedef struct {
     char *text;
     unsigned used, size;
@@ -259,31 +290,85 @@ static void add_number(Lines *lines, const char *key, unsigned long long number)
         add(lines, key, text);
 }
 
-const char *hook_format_order(const Hook *hook, char *text, unsigned size)
+/* HOST:CORES of each node, with commas between. */
+static void add_hosts(Lines *lines, const NodeFile *file)
 {
-    Lines lines = {.text = text, .size = size, .ok = true};
-    char cgroup[2048];
-    int cores = number_of("PBS_NP");
+    static char hosts[HOOK_NODES_MAX * 80];
+    size_t used = 0;
+    for (int i = 0; i < file->n; i++) {
+        int n = snprintf(hosts + used, sizeof hosts - used, "%s%.*s:%d", i > 0 ? "," : "",
+                         (int)file->nodes[i].length, file->nodes[i].name, file->nodes[i].cores);
+        if (n < 0 || (size_t)n >= sizeof hosts - used) {
+            lines->ok = false;
+            return;
+        }
+        used += (size_t)n;
+    }
+    add(lines, "hosts", hosts);
+}
+
+/* What the batch system says of a job on each of its nodes. It splits `mem` and `vmem` evenly. */
+static void add_job(Lines *lines, const Hook *hook, unsigned nodes)
+{
+    static char cgroup[2048];
+    unsigned long long memory_mib = find_memory_mib(hook, "mem=", "vmem=");
+    add(lines, "version", "1");
+    add(lines, "id", hook->argv[1]);
+    add(lines, "user", hook->argv[2]);
+    add(lines, "name", hook->argv[4]);
+    add(lines, "queue", hook->argv[6]);
+    add(lines, "request", hook->request);
+    add(lines, "work_dir", getenv("PBS_O_WORKDIR"));
+    add_number(lines, "memory_mib", memory_mib > 0 && memory_mib < nodes ? 1 : memory_mib / nodes);
+    add_number(lines, "core_memory_mib", find_memory_mib(hook, "pmem=", "pvmem="));
+    add_number(lines, "cput_s", find_least(hook, "cput=", parse_duration_s));
+    bool has_cgroup =
+        find_cgroup(hook, cgroup, sizeof cgroup) || find_other_cgroup(hook, cgroup, sizeof cgroup);
+    add(lines, "cgroup", has_cgroup ? cgroup : NULL);
+}
+
+static const char *check_call(const Hook *hook)
+{
     if (hook->argc < 7)
         return "the batch system called the prologue with too few arguments";
     if (strlen(hook_resources(hook)) + ENTRY_MAX >= RESOURCES_MAX)
         return "the job's resources are so long that the batch system may leave out its limits";
-    if (number_of("PBS_NUM_NODES") > 1)
-        return "virtual machines on several nodes are not built yet";
-    if (count_nodes(getenv("PBS_NODEFILE")) != cores || cores < 1)
+    return NULL;
+}
+
+const char *hook_format_order(const Hook *hook, char *text, unsigned size)
+{
+    static char nodes[FILE_MAX];
+    static NodeFile file;
+    Lines lines = {.text = text, .size = size, .ok = true};
+    const char *problem = check_call(hook);
+    if (problem)
+        return problem;
+    if (!read_nodes(getenv("PBS_NODEFILE"), nodes, &file) || file.lines < 1 ||
+        file.lines != number_of("PBS_NP") || file.n > number_of("PBS_NUM_NODES"))
         return "the job's node file is not what the batch system granted";
-    add(&lines, "version", "1");
-    add(&lines, "id", hook->argv[1]);
-    add(&lines, "user", hook->argv[2]);
-    add(&lines, "name", hook->argv[4]);
-    add(&lines, "queue", hook->argv[6]);
-    add(&lines, "request", hook->request);
-    add(&lines, "work_dir", getenv("PBS_O_WORKDIR"));
+    add_job(&lines, hook, (unsigned)file.n);
     add(&lines, "node_file", getenv("PBS_NODEFILE"));
-    add_number(&lines, "cores", (unsigned)cores);
-    add_number(&lines, "memory_mib", find_memory_mib(hook, (unsigned)cores));
-    add_number(&lines, "cput_s", find_least(hook, "cput=", parse_duration_s));
+    add_number(&lines, "cores", (unsigned)file.nodes[0].cores);
+    if (file.n > 1)
+        add_hosts(&lines, &file);
     add(&lines, "ticket", hook->ticket[0] ? hook->ticket : NULL);
-    add(&lines, "cgroup", find_cgroup(hook, cgroup, sizeof cgroup) ? cgroup : NULL);
     return lines.ok ? NULL : "the job's order is too long";
+}
+
+const char *hook_format_registration(const Hook *hook, char *text, unsigned size)
+{
+    Lines lines = {.text = text, .size = size, .ok = true};
+    const char *problem = check_call(hook);
+    unsigned nodes = (unsigned)number_of("PBS_NUM_NODES");
+    if (problem)
+        return problem;
+    if (nodes < 2)
+        return "the batch system did not say how many nodes the job has";
+    add_job(&lines, hook, nodes);
+    add(&lines, "leader", getenv("PBS_MSHOST"));
+    add_number(&lines, "node", (unsigned)number_of("PBS_NODENUM"));
+    add_number(&lines, "nodes", nodes);
+    add_number(&lines, "np", (unsigned)number_of("PBS_NP"));
+    return lines.ok ? NULL : "the job's registration is too long";
 }

@@ -10,15 +10,14 @@
 
 typedef struct {
     const char *name;
-    int (*with_request)(const Hook *hook); /* NULL: none of our business */
+    int (*with_request)(const Hook *hook);
 } Verb;
 
-/* Those of further nodes chain the site's own until jobs have several nodes. */
 static const Verb verbs[] = {
     {"prologue", hook_prologue},
-    {"prologue.parallel", NULL},
+    {"prologue.parallel", hook_prologue_parallel},
     {"epilogue", hook_epilogue},
-    {"epilogue.parallel", NULL},
+    {"epilogue.parallel", hook_epilogue_parallel},
     {"epilogue.precancel", hook_precancel},
 };
 
@@ -51,7 +50,7 @@ int main(int argc, char **argv)
     snprintf(hook.ticket, sizeof hook.ticket, "%d-%lld", getpid(), hook.started_ms);
     snprintf(hook.site, sizeof hook.site, "%s" CTL_MOM_SITE, argv[0]);
     hook_find_request(&hook);
-    if (hook.request[0] == '\0' || !verb->with_request || argc < 2)
+    if (hook.request[0] == '\0' || argc < 2)
         return hook_chain(&hook);
     return verb->with_request(&hook);
 }

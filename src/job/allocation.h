@@ -21,5 +21,6 @@ typedef struct {
     bool is_memory_asked;   /* by -l mem= */
     bool is_memory_cgroups; /* `host_memory_mib` is a cgroup's limit, not the machine's memory */
     guint quota_cores;      /* whose time the cgroup gives at most; 0: no limit */
+    guint nodes;            /* of the job; 0 counts as 1 */
     VtAccel accel;          /* of the guests: emulation takes memory of its own */
 } VtAllocation;

@@ -172,21 +172,27 @@ static void add_mpi(GStrvBuilder *out, const char *node_file)
                             "HYDRA_RMK=user", NULL);
 }
 
-GStrv vt_environment_of_machines(const VtJob *job, const char *node_file)
+VtMachines vt_machines_of(const VtJob *job)
+{
+    return (VtMachines){job->vms, job->vms, job->vms * job->vcpus, job->vcpus, job->net};
+}
+
+GStrv vt_environment_of_machines(const VtMachines *machines, const char *node_file)
 {
     g_autoptr(GStrvBuilder) out = g_strv_builder_new();
-    add_count(out, "PBS_NUM_NODES", job->vms);
-    add_count(out, "PBS_VMS_PN", job->vms);
-    add_count(out, "PBS_NP", job->vms * job->vcpus);
-    add_count(out, "PBS_NUM_PPN", job->vcpus);
-    if (job->net == VT_NET_PRIVATE)
+    add_count(out, "PBS_NUM_NODES", machines->all);
+    add_count(out, "PBS_VMS_PN", machines->on_node);
+    add_count(out, "PBS_NP", machines->cores);
+    add_count(out, "PBS_NUM_PPN", machines->vcpus);
+    if (machines->net == VT_NET_PRIVATE)
         add_mpi(out, node_file);
     return g_strv_builder_end(out);
 }
 
 static void add_entries(GHashTable *table, const VtJob *job)
 {
-    g_auto(GStrv) entries = vt_environment_of_machines(job, VT_GUEST_NODEFILE);
+    const VtMachines machines = vt_machines_of(job);
+    g_auto(GStrv) entries = vt_environment_of_machines(&machines, VT_GUEST_NODEFILE);
     for (char **entry = entries; *entry; entry++) {
         char *equals = strchr(*entry, '=');
         *equals = '\0';

@@ -20,9 +20,21 @@ typedef struct {
     bool is_interactive;    /* -I */
 } VtEnvironmentSource;
 
+/* A job's machines, as a script counts them. */
+typedef struct {
+    guint all;     /* on all nodes */
+    guint on_node; /* on the first */
+    guint cores;   /* of all */
+    guint vcpus;   /* of each on the first node */
+    VtNet net;
+} VtMachines;
+
+/* Those of a job of one node. */
+VtMachines vt_machines_of(const VtJob *job);
+
 /* What tells a script, and MPI, of the job's machines: NAME=VALUE. MPI finds them by `node_file`, reaches
  * them by ssh over the private network, and looks for no launcher of the host's. (transfer full) */
-GStrv vt_environment_of_machines(const VtJob *job, const char *node_file);
+GStrv vt_environment_of_machines(const VtMachines *machines, const char *node_file);
 
 /* Sorted by name. A NAME that the submitter's environment lacks, or an entry too long for the wire,
  * is left out and told in `notes` (of char *). VT_ERROR_USER: a name that is none, more than the

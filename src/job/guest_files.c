@@ -117,9 +117,9 @@ static char *make_hosts(const VtJob *job, const VtPlan *plan, guint index)
 
     if (plan->net != VT_NET_PRIVATE)
         append_host(text, job, "127.0.1.1", plan->vms[index].name);
-    for (guint i = 0; plan->net == VT_NET_PRIVATE && i < plan->n_vms; i++) {
-        g_autofree char *address = vt_address_format(plan->vms[i].address);
-        append_host(text, job, address, plan->vms[i].name);
+    for (guint i = 0; plan->net == VT_NET_PRIVATE && i < plan->n_names; i++) {
+        g_autofree char *address = vt_address_format(plan->names[i].address);
+        append_host(text, job, address, plan->names[i].name);
     }
     g_string_append(text, "::1 localhost ip6-localhost ip6-loopback\n");
     return g_string_free(text, FALSE);
@@ -158,8 +158,9 @@ char *vt_guest_nodefile(const VtPlan *plan)
 {
     GString *text = g_string_new(NULL);
 
-    for (guint i = 0; i < plan->n_vms * plan->vcpus; i++)
-        g_string_append_printf(text, "%s\n", plan->vms[i / plan->vcpus].name);
+    for (guint i = 0; i < plan->n_names; i++)
+        for (guint j = 0; j < plan->names[i].vcpus; j++)
+            g_string_append_printf(text, "%s\n", plan->names[i].name);
     return g_string_free(text, FALSE);
 }
 

@@ -36,6 +36,7 @@ typedef enum {
     FIELD_PATHS,  /* a list of absolute paths */
     FIELD_DOMAIN, /* a name or address of the network, or "" for NULL */
     FIELD_HOSTS,  /* a list of names or addresses of the network */
+    FIELD_KEY,    /* VT_KEY_DIGITS hexadecimal digits, or "" for NULL */
     FIELD_GROUPS, /* gid_t array; its length follows it in VtOwner */
     FIELD_NAMES,  /* a list of names for lines of group, as long as FIELD_GROUPS before it */
 } FieldKind;
@@ -96,6 +97,11 @@ static const Field job_fields[] = {
     {"tmp_mib", FIELD_UINT64, JOB(tmp_mib), 1, VT_RAM_MIB_MAX},
     {"run_wait_s", FIELD_UINT, JOB(run_wait_s), 0, GRACE_MAX},
     {"node_file", FIELD_PLACE, JOB(node_file), 0, 0},
+    {"node", FIELD_UINT, JOB(node), 0, VT_NODES_MAX - 1},
+    {"nodes", FIELD_UINT, JOB(nodes), 1, VT_NODES_MAX},
+    {"addresses", FIELD_HOSTS, JOB(addresses), 0, VT_NODES_MAX},
+    {"vni", FIELD_UINT, JOB(vni), 0, VT_VNI_MAX},
+    {"peer_key", FIELD_KEY, JOB(peer_key), 0, 0},
 };
 #undef JOB
 
@@ -118,6 +124,8 @@ void vt_job_free(VtJob *job)
     g_free(job->submit_dir);
     g_strfreev(job->mounts);
     g_free(job->node_file);
+    g_strfreev(job->addresses);
+    g_free(job->peer_key);
     g_free(job);
 }
 
@@ -256,6 +264,8 @@ static bool text_is_valid(FieldKind kind, const char *text)
         return vt_job_host_is_valid(text);
     case FIELD_DOMAIN:
         return vt_network_name_is_valid(text);
+    case FIELD_KEY:
+        return strlen(text) == VT_KEY_DIGITS && strspn(text, "0123456789abcdef") == VT_KEY_DIGITS;
     case FIELD_NAME:
         return vt_job_name_is_valid(text);
     case FIELD_ENTRY:
@@ -336,6 +346,7 @@ static bool load_field(VtJob *job, const Field *field, const json_t *value)
                *(guint *)at <= field->max;
     case FIELD_IMAGE:
     case FIELD_DOMAIN:
+    case FIELD_KEY:
     case FIELD_PLACE:
         return is_empty_text(value) || load_text(value, field->kind, at);
     case FIELD_PATHS:
@@ -381,6 +392,19 @@ static bool check_disk(const VtJob *job, GError **error)
                               vt_choice_word(&vt_image_choice, job->image));
 }
 
+/* Each node has an address, and their engines a key; a network between them is the private one's. */
+static bool check_nodes(const VtJob *job, GError **error)
+{
+    bool is_one = job->nodes == 1;
+    guint n = g_strv_length(job->addresses);
+    bool ok = job->node < job->nodes && n == (is_one ? 0 : job->nodes) &&
+              is_one == !job->peer_key && (job->vni > 0) == (!is_one && job->net == VT_NET_PRIVATE);
+    for (guint i = 0; ok && i < n; i++)
+        ok = vt_address_is_valid(job->addresses[i]) && !strchr(job->addresses[i], ':');
+    return ok ||
+           vt_error_set(error, VT_ERROR_USER, "job document: its nodes do not go with each other");
+}
+
 static VtJob *job_from_json(json_t *root, GError **error)
 {
     if (!json_is_object(root) ||
@@ -403,7 +427,7 @@ static VtJob *job_from_json(json_t *root, GError **error)
                      value ? "bad value of" : "no key", job_fields[i].key);
         return NULL;
     }
-    if (!check_disk(job, error))
+    if (!check_disk(job, error) || !check_nodes(job, error))
         return NULL;
     return g_steal_pointer(&job);
 }

@@ -24,6 +24,9 @@
 #define VT_RAM_MIB_MIN 96u /* seen: with 64 the kernel panics in early start, with 80 it runs */
 #define VT_RAM_MIB_MAX (16u * 1024 * 1024)   /* 16 TiB */
 #define VT_VMS_MAX ((guint)KEEPER_SLOTS_MAX) /* of one job on one node: each has a slot */
+#define VT_NODES_MAX 254u                    /* of one job: each has a third byte of 10.77.0.0/16 */
+#define VT_VNI_MAX 0xffffffu                 /* of a VXLAN */
+#define VT_KEY_DIGITS 64u                    /* of a key between engines, hexadecimal */
 #define VT_VCPUS_MAX 255u                    /* QEMU's q35 without an interrupt-remapping IOMMU */
 
 typedef struct {
@@ -72,6 +75,11 @@ typedef struct {
     guint run_wait_s;   /* how long a guest that is ready waits for its run connection; 0: that is
                            there from birth */
     char *node_file;    /* the host's path at which the job finds its node file; NULL: none */
+    guint node;         /* which of the job's nodes this is; 0: the first, which leads */
+    guint nodes;        /* how many the job has */
+    GStrv addresses;    /* IPv4 of all nodes, in their order; empty for a job of one */
+    guint vni;          /* of the network between the nodes; 0: there is none */
+    char *peer_key;     /* of the connections between the job's engines; NULL for one node */
 } VtJob;
 
 /* Frees what it holds; all zero afterwards. */

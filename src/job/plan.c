@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "ctl/folder.h"
+
 #define VM_NAME_MAX 63 /* bytes of one label of a host name */
 
 /* quiet: a serial line costs time under emulation; panics still show. panic=-1: a panic becomes a
@@ -153,17 +155,21 @@ static void plan_kernel(VtPlan *plan, const VtJob *job, const char *kernel_file,
 }
 
 /* Of the node's part of the private network: the first node's first guest is 10.77.0.1. */
-static guint32 plan_address(guint index)
+static guint32 plan_address(guint node, guint index)
 {
-    return VT_PRIVATE_NETWORK + 1 + index;
+    return VT_PRIVATE_NETWORK + (node << 8) + 1 + index;
 }
 
-/* The site's prefix, which of the guest's cards it is, and the slot. */
-static void plan_mac(guint8 mac[VT_MAC_SIZE], guint32 prefix, guint card, guint slot)
+/* The site's prefix, the node of the job, which of the guest's cards it is, and the slot. */
+static void plan_mac(guint8 mac[VT_MAC_SIZE], const VtJob *job, guint card, guint slot)
 {
-    const guint8 bytes[VT_MAC_SIZE] = {(guint8)(prefix >> 16), (guint8)(prefix >> 8),
-                                       (guint8)prefix,         (guint8)card,
-                                       (guint8)(slot >> 8),    (guint8)slot};
+    G_STATIC_ASSERT(CTL_SLOTS_MAX <= 256 && VT_NODES_MAX <= 256);
+    const guint8 bytes[VT_MAC_SIZE] = {(guint8)(job->mac_prefix >> 16),
+                                       (guint8)(job->mac_prefix >> 8),
+                                       (guint8)job->mac_prefix,
+                                       (guint8)job->node,
+                                       (guint8)card,
+                                       (guint8)slot};
     memcpy(mac, bytes, sizeof bytes);
 }
 
@@ -171,9 +177,32 @@ static void plan_vm(VtPlanVm *vm, const VtJob *job, guint index, guint slot)
 {
     vm->slot = slot;
     vm->name = plan_vm_name(job->host, slot);
-    plan_mac(vm->mac, job->mac_prefix, 0, slot);
-    plan_mac(vm->outer_mac, job->mac_prefix, 1, slot);
-    vm->address = plan_address(index);
+    plan_mac(vm->mac, job, 0, slot);
+    plan_mac(vm->outer_mac, job, 1, slot);
+    vm->address = plan_address(job->node, index);
+}
+
+static void plan_own_names(VtPlan *plan)
+{
+    plan->n_names = plan->n_vms;
+    plan->names = g_new0(VtPlanName, plan->n_names);
+    for (guint i = 0; i < plan->n_names; i++)
+        plan->names[i] =
+            (VtPlanName){g_strdup(plan->vms[i].name), plan->vms[i].address, plan->vcpus};
+}
+
+void vt_plan_names_free(VtPlanName *names, guint n)
+{
+    for (guint i = 0; i < n; i++)
+        g_free(names[i].name);
+    g_free(names);
+}
+
+void vt_plan_take_names(VtPlan *plan, VtPlanName *names, guint n)
+{
+    vt_plan_names_free(plan->names, plan->n_names);
+    plan->names = names;
+    plan->n_names = n;
 }
 
 VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_file,
@@ -203,6 +232,7 @@ VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_fil
     plan->disk = record ? plan_disk(job, record) : NULL;
     plan_kernel(plan, job, kernel_file, record);
     plan->shares = plan_shares(job);
+    plan_own_names(plan);
     return plan;
 }
 
@@ -310,6 +340,7 @@ void vt_plan_free(VtPlan *plan)
     for (guint i = 0; i < plan->n_vms; i++)
         g_free(plan->vms[i].name);
     g_free(plan->vms);
+    vt_plan_names_free(plan->names, plan->n_names);
     g_free(plan->kernel);
     g_free(plan->initrd);
     g_free(plan->kernel_args);

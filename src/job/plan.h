@@ -65,9 +65,20 @@ typedef struct {
     guint32 address;               /* IPv4 in the job's private network, host byte order */
 } VtPlanVm;
 
+/* What every machine of the job knows of each, on whatever node. */
+typedef struct {
+    char *name;
+    guint32 address; /* as above */
+    guint vcpus;
+} VtPlanName;
+
 typedef struct {
     VtPlanVm *vms;
     guint n_vms;
+    /* All machines of the job, in the order of nodes and of each node's; of a job of several nodes
+     * those of this one, until vt_plan_take_names(). */
+    VtPlanName *names;
+    guint n_names;
     VtNet net;
     bool has_uplink; /* each guest has a way out */
     VtGuestKind kind;
@@ -98,6 +109,10 @@ VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_fil
 /* Whose a guest is. `is_roots`: root starts it, and takes no files but root's for an image with a
  * disk. */
 VtGuestKind vt_plan_kind(const VtJob *job, bool is_roots);
+
+/* All machines of the job, in place of what was known so far; `names` (transfer full). */
+void vt_plan_take_names(VtPlan *plan, VtPlanName *names, guint n);
+void vt_plan_names_free(VtPlanName *names, guint n);
 
 /* IPv4 `address`, of host byte order, in dots. (transfer full) */
 char *vt_address_format(guint32 address);

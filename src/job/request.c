@@ -289,14 +289,19 @@ static bool fit_vcpus(const Wanted *wanted, const VtAllocation *allocation, guin
 }
 
 /* What a job with this much RAM takes in all, as far as it follows from the request. */
-VtNet vt_request_net(VtNet wanted, bool is_explicit, guint vms)
+VtNet vt_request_net(VtNet wanted, bool is_explicit, bool is_one)
 {
-    return is_explicit || vms == 1 ? wanted : VT_NET_PRIVATE;
+    return is_explicit || is_one ? wanted : VT_NET_PRIVATE;
 }
 
-static VtNet find_net(const Wanted *net, guint vms)
+static bool is_one(const VtAllocation *allocation, guint vms)
 {
-    return vt_request_net((VtNet)net->number, net->is_explicit, vms);
+    return vms == 1 && allocation->nodes <= 1;
+}
+
+static VtNet find_net(const Wanted *net, bool is_alone)
+{
+    return vt_request_net((VtNet)net->number, net->is_explicit, is_alone);
 }
 
 static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtSettings *settings,
@@ -315,7 +320,7 @@ static VtMemoryShape plan_memory(const Wanted wanted[VT_REQUEST_KEYS], const VtS
         .is_emulated = allocation->accel != VT_ACCEL_KVM,
         .scratch_mib = is_in_memory ? ramdisk_mib : 0,
         .is_scratch_ram = is_in_memory && ramdisk_mib == 0,
-        .has_uplink = find_net(&wanted[VT_REQUEST_NET], vms) != VT_NET_NONE,
+        .has_uplink = find_net(&wanted[VT_REQUEST_NET], is_one(allocation, vms)) != VT_NET_NONE,
     };
 }
 
@@ -408,10 +413,10 @@ static void take_family(const Wanted *image, const Wanted *family, VtShape *shap
 }
 
 /* Several guests see each other's locks, unless somebody says otherwise. */
-static VtLocks find_locks(const Wanted *locks, guint vms)
+static VtLocks find_locks(const Wanted *locks, bool is_alone)
 {
     bool is_said = locks->is_explicit || locks->is_site;
-    return is_said || vms == 1 ? (VtLocks)locks->number : VT_LOCKS_REMOTE;
+    return is_said || is_alone ? (VtLocks)locks->number : VT_LOCKS_REMOTE;
 }
 
 bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
@@ -436,7 +441,7 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
         .image = (VtImage)image->number,
         .image_name = is_disk ? g_strdup(image->text) : NULL,
         .vms = vms,
-        .net = find_net(&wanted[VT_REQUEST_NET], vms),
+        .net = find_net(&wanted[VT_REQUEST_NET], is_one(allocation, vms)),
         .has_net = wanted[VT_REQUEST_NET].is_explicit,
         .ram_mib = ram_mib,
         .vcpus = vcpus,
@@ -444,7 +449,7 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
         .arch = (VtArch)wanted[VT_REQUEST_ARCH].number,
         .fs_type = find_fs_type(&wanted[VT_REQUEST_FS_TYPE]),
         .init = is_disk ? (VtInit)wanted[VT_REQUEST_INIT].number : VT_INIT_AGENT,
-        .locks = find_locks(&wanted[VT_REQUEST_SHARE_LOCKS], vms),
+        .locks = find_locks(&wanted[VT_REQUEST_SHARE_LOCKS], is_one(allocation, vms)),
     };
     take_family(image, &wanted[VT_REQUEST_DISTRO], shape);
     for (guint i = 0; i < VT_REQUEST_KEYS; i++)

@@ -88,9 +88,9 @@ bool vt_request_resolve(const VtRequest *option, const VtRequest *directive,
                         const VtSettings *settings, const VtAllocation *allocation, VtShape *shape,
                         GPtrArray *notes, GError **error);
 
-/* The network of `vms` machines where `wanted` is what the user asked for (`is_explicit`), or else
+/* The network of a job, of one machine in all (`is_one`) or several, where `wanted` is what the user asked for (`is_explicit`), or else
  * NET_DEFAULT: several are there to talk to each other. */
-VtNet vt_request_net(VtNet wanted, bool is_explicit, guint vms);
+VtNet vt_request_net(VtNet wanted, bool is_explicit, bool is_one);
 
 /* Frees what it holds; all zero afterwards. */
 void vt_shape_clear(VtShape *shape);

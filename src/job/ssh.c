@@ -42,10 +42,10 @@ char *vt_ssh_server_config(const VtJob *job, const VtPlan *plan, guint index)
 
 static void append_hosts(GString *out, const VtPlan *plan, char between)
 {
-    for (guint i = 0; i < plan->n_vms; i++) {
-        g_autofree char *address = vt_address_format(plan->vms[i].address);
-        g_string_append_printf(out, "%s%c%s", plan->vms[i].name, between, address);
-        if (i + 1 < plan->n_vms)
+    for (guint i = 0; i < plan->n_names; i++) {
+        g_autofree char *address = vt_address_format(plan->names[i].address);
+        g_string_append_printf(out, "%s%c%s", plan->names[i].name, between, address);
+        if (i + 1 < plan->n_names)
             g_string_append_c(out, between);
     }
 }

@@ -23,6 +23,7 @@ void vt_decision_init(VtDecision *decision, const VtSettings *settings)
         .warnings = g_ptr_array_new_with_free_func(g_free),
         .request_notes = g_ptr_array_new_with_free_func(g_free),
     };
+    decision->job->nodes = 1;
     for (guint i = 0; i < warnings->len; i++)
         g_ptr_array_add(decision->warnings, g_strdup(warnings->pdata[i]));
 }

@@ -20,6 +20,8 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "batch/local.h"
+#include "ctl/control.h"
+#include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
 #include "ctl/starting.h"
@@ -27,12 +29,15 @@
 #include "job/word.h"
 #include "node/decision.h"
 #include "node/launch.h"
+#include "node/lead.h"
 #include "node/order.h"
+#include "node/peer.h"
 
-#define LOCKED_MS 10000 /* for the keeper to take a slot */
+#define PHASE_MS 20000 /* for the keeper to take a slot, and for the engine to come to its cage */
 
 typedef struct {
     VtOrder order;
+    bool is_follower;
     const VtSettings *settings;
     VtRequest request, directive; /* the second stays empty */
     VtGiven given;
@@ -87,9 +92,19 @@ static bool check_enabled(Start *start, GError **error)
                         message ? ": " : "", message ? message : "");
 }
 
+/* On several nodes a node is called as the batch system calls it, in all their names. */
 static bool check_host(Start *start, GError **error)
 {
-    return vt_decision_check_host(&start->decision, &start->given, error);
+    guint cores;
+    char **host = &start->decision.job->host;
+    if (!vt_decision_check_host(&start->decision, &start->given, error))
+        return false;
+    if (start->order.host || start->order.hosts) {
+        g_free(*host);
+        *host = start->order.host ? g_strdup(start->order.host)
+                                  : vt_order_host(&start->order, 0, &cores);
+    }
+    return true;
 }
 
 /* vsub has asked for what the host keeps besides what the guest needs (batch/torque.h). */
@@ -98,11 +113,14 @@ static VtLocalRequest granted_of(const Start *start)
     guint64 cores = vt_settings_get_number(start->settings, VT_SETTING_HOST_OS_CORE_COUNT);
     guint64 memory_mib = vt_settings_get_number(start->settings, VT_SETTING_HOST_OS_RAM_MB);
     const VtOrder *order = &start->order;
+    guint64 all_mib = order->memory_mib, cores_mib = order->core_memory_mib * order->cores;
+    if (all_mib == 0 || (cores_mib > 0 && cores_mib < all_mib))
+        all_mib = cores_mib;
     return (VtLocalRequest){
         .ppn = order->cores > cores ? order->cores - (guint)cores : 1,
-        .memory_mib = order->memory_mib == 0           ? 0
-                      : order->memory_mib > memory_mib ? order->memory_mib - memory_mib
-                                                       : 1,
+        .memory_mib = all_mib == 0           ? 0
+                      : all_mib > memory_mib ? all_mib - memory_mib
+                                             : 1,
     };
 }
 
@@ -115,6 +133,7 @@ static bool resolve(Start *start, GError **error)
     if (!vt_host_load(&host, error))
         return false;
     start->given.allocation = vt_local_allocate(&host, &granted, start->settings, decision->notes);
+    start->given.allocation.nodes = start->order.nodes;
     if (!vt_decision_resolve(decision, &start->given, error))
         return false;
     decision->job->boot_timeout_s = MIN(decision->job->boot_timeout_s, longest);
@@ -122,6 +141,32 @@ static bool resolve(Start *start, GError **error)
         !vt_settings_get_number(start->settings, VT_SETTING_HOST_IMAGE))
         return vt_error_set(error, VT_ERROR_USER,
                             "img=host is not allowed here: the site's HOST_IMAGE is false");
+    return true;
+}
+
+/* The first node says what all have in common; a further one has been told. */
+static bool join_nodes(Start *start, GError **error)
+{
+    VtOrder *order = &start->order;
+    VtJob *job = start->decision.job;
+    bool is_private = job->net == VT_NET_PRIVATE;
+    job->nodes = MAX(order->nodes, 1);
+    if (job->nodes == 1)
+        return true;
+    if (vt_settings_get_number(start->settings, VT_SETTING_PEER_PORT) == 0)
+        return vt_error_set(error, VT_ERROR_CONFIG,
+                            "this site's nodes do not speak to each other: PEER_PORT is 0");
+    if (is_private && !vt_settings_check_transport(start->settings, error))
+        return false;
+    if (!start->is_follower && !vt_lead_prepare(order, is_private, error))
+        return false;
+    if ((order->vni > 0) != is_private)
+        return vt_error_set(error, VT_ERROR_CONFIG,
+                            "the job's nodes have different settings: NET_DEFAULT");
+    job->node = order->node;
+    job->vni = order->vni;
+    job->addresses = g_strdupv(order->addresses);
+    job->peer_key = g_strdup(order->key);
     return true;
 }
 
@@ -148,8 +193,8 @@ static bool finish(Start *start, GError **error)
 typedef bool (*Step)(Start *start, GError **error);
 
 static const Step steps[] = {
-    check_enabled, read_request, load_owner, name_job,    check_host,
-    resolve,       load_mounts,  find_image, find_kernel, finish,
+    check_enabled, read_request, load_owner, name_job,    check_host, resolve,
+    join_nodes,    load_mounts,  find_image, find_kernel, finish,
 };
 
 static bool decide(Start *start, GError **error)
@@ -172,11 +217,23 @@ static bool end_former(const char *id, GError **error)
                                           "what an earlier run of the job left does not end");
 }
 
-/* The gate's first phase is the run folder's lock; after that all are open. */
-static bool launch(const Start *start, int connection, GError **error)
+/* Waits at the gate until `phase` is reached. False: the keeper or the engine has failed, and said
+ * why. */
+static bool wait_for_phase(int gate, CtlPhase phase)
+{
+    for (guint8 byte = 0; vt_fd_wait(gate, PHASE_MS) && read(gate, &byte, 1) == 1;) {
+        if (byte >= phase)
+            return true;
+        if (write(gate, &byte, 1) != 1)
+            break;
+    }
+    return false;
+}
+
+/* The gate's first phase is the run folder's lock: only a job of several nodes is watched beyond that. */
+static bool launch(const Start *start, int connection, int *gate, GError **error)
 {
     int pair[2];
-    char byte;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot make the keeper's gate");
     vt_autofd ours = pair[0], theirs = pair[1];
@@ -189,9 +246,8 @@ static bool launch(const Start *start, int connection, GError **error)
         return false;
     vt_fd_clear(&theirs);
     vt_fd_clear(&launched.pidfd);
-    /* A keeper that failed has said why. */
-    if (vt_fd_wait(ours, LOCKED_MS))
-        (void)!read(ours, &byte, 1);
+    if (wait_for_phase(ours, CTL_PHASE_LOCKED))
+        *gate = vt_fd_steal(&ours);
     return true;
 }
 
@@ -203,17 +259,83 @@ static bool check_ticket(const Start *start, int lock, GError **error)
                         "the job was ended before its virtual machine was started");
 }
 
-static bool start_job(Start *start, int connection, const char *text, gsize size, GError **error)
+/* Lets the keeper, or the engine, go on from the phase that it waits at. */
+static void open_gate(int gate)
 {
-    if (!vt_order_parse(&start->order, text, size, error))
-        return false;
+    (void)!write(gate, "", 1);
+}
+
+/* Between the two the job's engine gets here: what it has said is what is told. */
+static int connect_engine(const char *id)
+{
+    CtlLive live;
+    vt_autofd root = ctl_root_find();
+    return root < 0 || ctl_live_find(root, id, &live) < 0 ? -1 : ctl_live_connect(root, live.slot);
+}
+
+/* The other engines' connections become our own engine's, or it learns why there are none. */
+static void join(Start *start, VtLead *lead)
+{
+    g_autoptr(GError) error = NULL;
+    bool ok = vt_lead_wait(lead, &error);
+    vt_autofd engine = connect_engine(start->order.id);
+    for (guint node = 1; ok && engine >= 0 && node < start->order.nodes; node++) {
+        guint8 number[4];
+        WireWriter writer = wire_writer(number, sizeof number);
+        vt_autofd connection = vt_lead_take(lead, node);
+        wire_put_u32(&writer, node);
+        ctl_door_send(engine, CTL_HAND, CTL_HAND_FOLLOWER, number, sizeof number, &connection, 1);
+    }
+    if (error && engine >= 0)
+        ctl_door_send_text(engine, CTL_FAIL, 0, error->message);
+}
+
+/* The orders go out while our own engine comes to the phase in which it has its socket. */
+static void gather(Start *start, int *gate)
+{
+    if (start->order.nodes < 2)
+        return;
+    g_autoptr(VtLead) lead = vt_lead_start(&start->order, start->settings);
+    open_gate(*gate);
+    if (!wait_for_phase(*gate, CTL_PHASE_PREPARED))
+        return;
+    vt_fd_clear(gate);
+    join(start, lead);
+}
+
+static bool start_locked(Start *start, int connection, int *gate, GError **error)
+{
     vt_autofd lock = ctl_starting_lock(start->order.id);
     if (lock < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -lock, "cannot lock the job's start");
     bool ok = check_ticket(start, lock, error) && end_former(start->order.id, error) &&
-              decide(start, error) && launch(start, connection, error);
+              decide(start, error) && launch(start, connection, gate, error);
     ctl_starting_unlock(start->order.id, vt_fd_steal(&lock));
     return ok;
+}
+
+static bool start_job(Start *start, int connection, const char *text, gsize size, GError **error)
+{
+    vt_autofd gate = -1;
+    if (!vt_order_parse(&start->order, VT_ORDER_START, text, size, error) ||
+        !start_locked(start, connection, &gate, error))
+        return false;
+    if (gate >= 0)
+        gather(start, &gate);
+    return true;
+}
+
+static bool start_follower(Start *start, int connection, GError **error)
+{
+    vt_autofd gate = -1;
+    if (!start_locked(start, connection, &gate, error))
+        return false;
+    if (gate < 0)
+        return true;
+    open_gate(gate);
+    if (wait_for_phase(gate, CTL_PHASE_CAGED))
+        ctl_door_send(connection, VT_PEER_TAKEN, 0, NULL, 0, NULL, 0);
+    return true;
 }
 
 static void tell_notes(int connection, const GPtrArray *notes)
@@ -222,27 +344,52 @@ static void tell_notes(int connection, const GPtrArray *notes)
         ctl_run_send_text(connection, CTL_NOTE, CTL_NOTE_VERBOSE, notes->pdata[i]);
 }
 
+/* The program's exit status; the connection learns of a failure. */
+static int tell(const Start *start, int connection, const GError *error)
+{
+    const VtOrder *order = &start->order;
+    if (!error) {
+        g_printerr("vtorqued: job '%s' of '%s' is started\n", order->id, order->user);
+        return 0;
+    }
+    g_autofree char *printable = g_strescape(error->message, NULL);
+    g_printerr("vtorqued: job '%s' is not started: %s\n", order->id ? order->id : "?", printable);
+    ctl_run_send_text(connection, CTL_OUTCOME, CTL_REASON_HOST, error->message);
+    return vt_error_exit_status(error);
+}
+
+static void start_init(Start *start, const VtSettings *settings)
+{
+    start->settings = settings;
+    start->given = (VtGiven){.settings = settings,
+                             .option = &start->request,
+                             .directive = &start->directive,
+                             .is_batch = true};
+    vt_decision_init(&start->decision, settings);
+}
+
 int vt_start_job(int connection, const char *text, gsize size, const char *settings_file)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(VtSettings) settings = vt_settings_load(settings_file, &error);
-    Start start = {.settings = settings};
+    Start start = {0};
     if (settings) {
-        start.given = (VtGiven){.settings = settings,
-                                .option = &start.request,
-                                .directive = &start.directive,
-                                .is_batch = true};
-        vt_decision_init(&start.decision, settings);
+        start_init(&start, settings);
         if (start_job(&start, connection, text, size, &error))
             tell_notes(connection, start.decision.notes);
     }
-    if (error) {
-        g_autofree char *printable = g_strescape(error->message, NULL);
-        g_printerr("vtorqued: job '%s' is not started: %s\n", start.order.id ? start.order.id : "?",
-                   printable);
-        ctl_run_send_text(connection, CTL_OUTCOME, CTL_REASON_HOST, error->message);
-        return vt_error_exit_status(error);
+    return tell(&start, connection, error);
+}
+
+int vt_start_follower(int connection, VtOrder *order, const char *settings_file)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VtSettings) settings = vt_settings_load(settings_file, &error);
+    Start start = {.order = *order, .is_follower = true};
+    *order = (VtOrder){0};
+    if (settings) {
+        start_init(&start, settings);
+        start_follower(&start, connection, &error);
     }
-    g_printerr("vtorqued: job '%s' of '%s' is started\n", start.order.id, start.order.user);
-    return 0;
+    return tell(&start, connection, error);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * node/vtorqued.c - the daemon: two doors, and a process for each visitor.
+ * node/vtorqued.c - the daemon: three doors, and a process for each visitor.
  *
- * Theory of operation. One loop over three descriptors: root's door, everybody's door, signals. It
- * reads no byte of anybody but root's run folders: it looks at the peer, counts, forks
+ * Theory of operation. One loop over four descriptors: everybody's door, root's door, that of other
+ * nodes (where PEER_PORT is set), signals. It reads no byte of anybody but root's run folders: it looks at the peer, counts, forks
  * (node/verbs.h), reaps. Keepers whose starter has ended become its children; one that was killed
  * is swept up after. Nothing is kept that a restart would miss.
  *
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,27 +31,31 @@
 #include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
+#include "ctl/registration.h"
+#include "node/peer.h"
 #include "node/verbs.h"
 
 #define DOOR_MAX 64 /* visitors of one door at a time */
-#define USER_MAX 8  /* of one user */
+#define USER_MAX 8  /* of one user, of one node */
 /* From here on everybody's door is for those whose jobs live here: a user may be as many as subuid(5)
  * gives them ids. */
 #define CROWD_MAX (DOOR_MAX / 2)
 #define FOLDER "/run/vtorque"
 #define LOCK FOLDER "/daemon.lock"
 
+typedef enum { DOOR_USER, DOOR_HOOK, DOOR_PEER, DOORS } Door;
+
 typedef struct {
     pid_t pid; /* 0: free */
-    uid_t uid;
-    bool is_hook;
+    Door door;
+    guint32 who; /* uid; DOOR_PEER: IPv4 address */
 } Entry;
 
 typedef struct {
-    int doors[2]; /* everybody's, root's */
+    int doors[DOORS]; /* -1: there is none */
     int signals;
     int lock;
-    Entry entries[2 * DOOR_MAX];
+    Entry entries[DOORS * DOOR_MAX];
     char *settings_file;
     sigset_t handled;
 } Daemon;
@@ -146,19 +151,20 @@ static bool has_job(uid_t uid)
     return false;
 }
 
-static bool is_full(const Daemon *daemon, bool is_hook, uid_t uid)
+static bool is_full(const Daemon *daemon, Door door, guint32 who)
 {
     guint all = 0, own = 0;
     for (gsize i = 0; i < G_N_ELEMENTS(daemon->entries); i++) {
         const Entry *entry = &daemon->entries[i];
-        if (entry->pid == 0 || entry->is_hook != is_hook)
+        if (entry->pid == 0 || entry->door != door)
             continue;
         all++;
-        own += entry->uid == uid;
+        own += entry->who == who;
     }
-    if (all >= DOOR_MAX || is_hook || uid == 0)
+    bool is_roots = door == DOOR_HOOK || (door == DOOR_USER && who == 0);
+    if (all >= DOOR_MAX || is_roots)
         return all >= DOOR_MAX;
-    return own >= USER_MAX || (all >= CROWD_MAX && !has_job(uid));
+    return own >= USER_MAX || (door == DOOR_USER && all >= CROWD_MAX && !has_job(who));
 }
 
 /* In the child: what was the daemon's alone goes. */
@@ -167,38 +173,53 @@ static void become_child(Daemon *daemon)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < DOORS; i++)
         vt_fd_clear(&daemon->doors[i]);
     vt_fd_clear(&daemon->signals);
     vt_fd_clear(&daemon->lock);
 }
 
-static void serve(Daemon *daemon, int connection, const struct ucred *peer, bool is_hook)
+static void serve(Daemon *daemon, int connection, Door door, guint32 who)
 {
     Entry *entry = find_entry(daemon, 0);
     pid_t pid = entry ? fork() : -1;
     if (pid < 0)
         return;
     if (pid > 0) {
-        *entry = (Entry){.pid = pid, .uid = peer->uid, .is_hook = is_hook};
+        *entry = (Entry){.pid = pid, .door = door, .who = who};
         return;
     }
     const VtVisitor visitor = {.fd = connection,
-                               .uid = peer->uid,
-                               .is_hook = is_hook,
+                               .uid = who,
+                               .is_hook = door == DOOR_HOOK,
                                .settings_file = daemon->settings_file};
     become_child(daemon);
-    _exit(vt_visitor_serve(&visitor));
+    _exit(door == DOOR_PEER ? vt_follow(connection, daemon->settings_file)
+                            : vt_visitor_serve(&visitor));
 }
 
-static void answer_door(Daemon *daemon, bool is_hook)
+/* Who has come, as the kernel says. False: nobody whom this door is for. */
+static bool look_at_peer(Door door, int connection, guint32 *who)
 {
     struct ucred peer;
-    socklen_t size = sizeof peer;
-    vt_autofd connection = accept4(daemon->doors[is_hook], NULL, NULL, SOCK_CLOEXEC);
-    if (connection >= 0 && getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-        (!is_hook || peer.uid == 0) && !is_full(daemon, is_hook, peer.uid))
-        serve(daemon, connection, &peer, is_hook);
+    struct sockaddr_in address = {0};
+    socklen_t size = sizeof peer, address_size = sizeof address;
+    if (door == DOOR_PEER) {
+        bool ok = getpeername(connection, (struct sockaddr *)&address, &address_size) == 0;
+        *who = address.sin_addr.s_addr;
+        return ok && address.sin_family == AF_INET;
+    }
+    bool ok = getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+    *who = ok ? peer.uid : (guint32)-1;
+    return ok && (door == DOOR_USER || peer.uid == 0);
+}
+
+static void answer_door(Daemon *daemon, Door door)
+{
+    guint32 who;
+    vt_autofd connection = accept4(daemon->doors[door], NULL, NULL, SOCK_CLOEXEC);
+    if (connection >= 0 && look_at_peer(door, connection, &who) && !is_full(daemon, door, who))
+        serve(daemon, connection, door, who);
 }
 
 /* In a child: an engine may take its time to die. */
@@ -210,6 +231,7 @@ static void sweep(Daemon *daemon)
     vt_autofd root = ctl_root_find();
     if (root >= 0)
         ctl_root_sweep(root, CTL_SWEEP_MS);
+    ctl_registration_sweep();
     _exit(0);
 }
 
@@ -239,16 +261,16 @@ static bool take_signal(Daemon *daemon)
 static void loop(Daemon *daemon)
 {
     for (bool goes_on = true; goes_on;) {
-        struct pollfd ready[] = {{daemon->doors[0], POLLIN, 0},
-                                 {daemon->doors[1], POLLIN, 0},
-                                 {daemon->signals, POLLIN, 0}};
+        struct pollfd ready[DOORS + 1] = {[DOORS] = {daemon->signals, POLLIN, 0}};
+        for (int door = 0; door < DOORS; door++)
+            ready[door] = (struct pollfd){daemon->doors[door], POLLIN, 0};
         if (poll(ready, G_N_ELEMENTS(ready), -1) < 0)
             continue;
-        if (ready[2].revents)
+        if (ready[DOORS].revents)
             goes_on = take_signal(daemon);
-        for (int is_hook = 0; is_hook < 2; is_hook++)
-            if (ready[is_hook].revents)
-                answer_door(daemon, is_hook);
+        for (int door = 0; door < DOORS; door++)
+            if (ready[door].revents)
+                answer_door(daemon, (Door)door);
     }
 }
 
@@ -264,9 +286,15 @@ static bool open_all(Daemon *daemon, GError **error)
         !watch_signals(daemon, error))
         return false;
     sweep(daemon);
-    daemon->doors[0] = open_door(CTL_DOOR_USER, 0666, error);
-    daemon->doors[1] = daemon->doors[0] < 0 ? -1 : open_door(CTL_DOOR_HOOK, 0600, error);
-    return daemon->doors[1] >= 0;
+    /* In this order: who finds root's door finds the daemon whole. */
+    guint port = (guint)vt_settings_get_number(settings, VT_SETTING_PEER_PORT);
+    daemon->doors[DOOR_PEER] = port == 0 ? -1 : vt_peer_listen(port, error);
+    if (port > 0 && daemon->doors[DOOR_PEER] < 0)
+        return false;
+    daemon->doors[DOOR_USER] = open_door(CTL_DOOR_USER, 0666, error);
+    daemon->doors[DOOR_HOOK] =
+        daemon->doors[DOOR_USER] < 0 ? -1 : open_door(CTL_DOOR_HOOK, 0600, error);
+    return daemon->doors[DOOR_HOOK] >= 0;
 }
 
 static bool parse(int argc, char **argv, Daemon *daemon, bool *is_version, GError **error)
@@ -296,7 +324,7 @@ static bool parse(int argc, char **argv, Daemon *daemon, bool *is_version, GErro
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
-    Daemon daemon = {.doors = {-1, -1}, .signals = -1, .lock = -1};
+    Daemon daemon = {.doors = {-1, -1, -1}, .signals = -1, .lock = -1};
     bool is_version = false;
     if (!vt_fd_fill_standard())
         return VT_EXIT_FAILED;

@@ -48,6 +48,7 @@ typedef struct {
     VtLogin command;
     GStrv environment;
     GArray *limits;
+    VtMachines machines; /* of the job, as its engine says */
 } Run;
 
 static GBytes *load(const char *path, int flags, GError **error)
@@ -77,19 +78,25 @@ static bool load_script(Run *run, const char *path, GError **error)
 
 static bool take_job(Run *run, const char *text, GError **error)
 {
-    char image[16], net[16], vcpus[16], vms[16];
+    char image[16], net[16], vcpus[16], vms[16], all[16], cores[16];
     guint number, net_number;
     if (!ctl_text_find(text, "image=", image, sizeof image) ||
         !ctl_text_find(text, "vcpus=", vcpus, sizeof vcpus) ||
         !ctl_text_find(text, "vms=", vms, sizeof vms) ||
         !ctl_text_find(text, "net=", net, sizeof net) ||
+        !ctl_text_find(text, "all_vms=", all, sizeof all) ||
+        !ctl_text_find(text, "cores=", cores, sizeof cores) ||
         !vt_choice_find(&vt_image_choice, image, &number) ||
         !vt_choice_find(&vt_net_choice, net, &net_number))
         return vt_error_set(error, VT_ERROR_INTERNAL, "the job's engine does not say what it runs");
     run->job.image = (VtImage)number;
-    run->job.net = (VtNet)net_number;
-    run->job.vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10);
-    run->job.vms = (guint)g_ascii_strtoull(vms, NULL, 10);
+    run->machines = (VtMachines){
+        .all = (guint)g_ascii_strtoull(all, NULL, 10),
+        .on_node = (guint)g_ascii_strtoull(vms, NULL, 10),
+        .cores = (guint)g_ascii_strtoull(cores, NULL, 10),
+        .vcpus = (guint)g_ascii_strtoull(vcpus, NULL, 10),
+        .net = (VtNet)net_number,
+    };
     return true;
 }
 
@@ -154,7 +161,7 @@ static void load_environment(Run *run)
         all = g_environ_unsetenv(all, own[i]);
     const char *node_file = g_environ_getenv(all, "PBS_NODEFILE");
     g_auto(GStrv) machines =
-        vt_environment_of_machines(&run->job, node_file ? node_file : VT_GUEST_NODEFILE);
+        vt_environment_of_machines(&run->machines, node_file ? node_file : VT_GUEST_NODEFILE);
     for (char **entry = machines; *entry; entry++) {
         char *equals = strchr(*entry, '=');
         *equals = '\0';

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const keys[] = {
     "version=",   "id=",    "user=",       "name=",   "queue=",  "request=", "work_dir=",
-    "node_file=", "cores=", "memory_mib=", "cput_s=", "ticket=", "cgroup="};
+    "node_file=", "cores=", "memory_mib=", "cput_s=", "ticket=", "cgroup=",  "core_memory_mib=",
+    "leader=",    "node=",  "nodes=",      "np="};
 
 static void check_line(const char *line, guint *seen)
 {
@@ -78,5 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (!hook_format_order(&hook, order, sizeof order))
         check_order(order);
+    g_setenv("PBS_NUM_NODES", "2", TRUE);
+    if (!hook_format_registration(&hook, order, sizeof order))
+        check_order(order);
+    g_setenv("PBS_NUM_NODES", "1", TRUE);
     return 0;
 }

@@ -64,7 +64,8 @@ static VtJob *new_job(guint boot_timeout_s)
                         "%u, \"walltime_s\": 0, \"cput_s\": 0,"
                         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
                         "\"mounts\": [], \"tmp_mib\": 64, "
-                        "\"run_wait_s\": 0, \"node_file\": \"\"}",
+                        "\"run_wait_s\": 0, \"node_file\": \"\", \"node\": 0, "
+                        "\"nodes\": 1, \"addresses\": [], \"vni\": 0, \"peer_key\": \"\"}",
                         boot_timeout_s);
     g_autoptr(GError) error = NULL;
     VtJob *job = vt_job_load(text, strlen(text), &error);
@@ -90,7 +91,9 @@ static void run_engine(guint boot_timeout_s, const int fds[6])
     engine.vms[0].machine.qmp = fds[3];
     vt_client_start(&engine);
     vt_control_start(&engine);
+    engine.go = vt_life_go;
     vt_life_start(&engine);
+    vt_team_start(&engine);
     g_main_loop_run(engine.loop);
     vt_control_end(&engine);
     _exit(0);

@@ -68,11 +68,21 @@ static void test_nodes(void)
     static const struct {
         const char *nodes, *np, *count, *said;
     } rows[] = {
-        {"n1\nn1\n", "2", "1", "\ncores=2\n"},   {"n1\n", "1", "1", "\ncores=1\n"},
-        {"n1", "1", "1", "\ncores=1\n"},         {"n1\nn1\n", "1", "1", "node file"},
-        {"n1\n", "2", "1", "node file"},         {"n1\nn2\n", "2", "1", "node file"},
-        {"n1\nn10\n", "2", "1", "node file"},    {"", "0", "1", "node file"},
-        {"n1\nn2\n", "2", "2", "several nodes"},
+        {"n1\nn1\n", "2", "1", "\ncores=2\n"},
+        {"n1\n", "1", "1", "\ncores=1\n"},
+        {"n1", "1", "1", "\ncores=1\n"},
+        {"n1\nn1\n", "1", "1", "node file"},
+        {"n1\n", "2", "1", "node file"},
+        {"n1\nn2\n", "2", "1", "node file"},
+        {"n1\nn10\n", "2", "1", "node file"},
+        {"", "0", "1", "node file"},
+        {"n1\nn2\n", "2", "2", "\nhosts=n1:1,n2:1\n"},
+        {"n1\nn1\nn2\nn1\n", "4", "2", "\nhosts=n1:3,n2:1\n"},
+        {"n1\nn1\nn2\nn1\n", "4", "2", "\ncores=3\n"},
+        /* A host that is granted twice. */
+        {"n1\nn1\n", "2", "2", "\ncores=2\n"},
+        {"n1\n\nn2\n", "3", "3", "node file"},
+        {"n1\nn2\nn3\n", "3", "2", "node file"},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autofree char *said = order_of(rows[i].nodes, rows[i].np, rows[i].count, "");
@@ -105,11 +115,39 @@ static void test_memory(void)
     }
     g_autofree char *none = order_of("n1\n", "1", "1", "nodes=1,amem=1gb,mem=x,pmem=");
     g_assert_null(strstr(none, "memory_mib"));
-    /* Of all kinds the least, those of a process once for each core. */
+    /* Of both kinds the least. */
     g_autofree char *each = order_of("n1\nn1\n", "2", "1", "mem=4gb,pmem=512mb,vmem=2gb,pvmem=3gb");
-    g_assert_nonnull(strstr(each, "\nmemory_mib=1024\n"));
+    g_assert_nonnull(strstr(each, "\nmemory_mib=2048\ncore_memory_mib=512\n"));
     g_autofree char *all = order_of("n1\nn1\n", "2", "1", "pvmem=3gb,vmem=2gb,mem=4gb");
     g_assert_nonnull(strstr(all, "\nmemory_mib=2048\n"));
+}
+
+/* Evenly, of several nodes. */
+static void test_shares(void)
+{
+    g_autofree char *two = order_of("n1\nn2\n", "2", "2", "mem=1gb,pmem=256mb");
+    g_assert_nonnull(strstr(two, "\nmemory_mib=512\ncore_memory_mib=256\n"));
+    g_autofree char *least = order_of("n1\nn2\n", "2", "2", "mem=1mb");
+    g_assert_nonnull(strstr(least, "\nmemory_mib=1\n"));
+}
+
+static void test_registration(void)
+{
+    static char text[4096];
+    Hook hook = make("nodes=2:ppn=2,mem=1gb,cput=60");
+    g_setenv("PBS_MSHOST", "n1", TRUE);
+    g_setenv("PBS_NODENUM", "1", TRUE);
+    g_setenv("PBS_NUM_NODES", "2", TRUE);
+    g_setenv("PBS_NP", "4", TRUE);
+    g_unsetenv("PBS_NODEFILE");
+    strcpy(hook.request, "vtorque:AAAA");
+    g_assert_null(hook_format_registration(&hook, text, sizeof text));
+    g_assert_cmpstr(text, ==,
+                    "version=1\nid=17.head\nuser=ann\nname=hello\nqueue=batch\n"
+                    "request=vtorque:AAAA\nwork_dir=/home/ann\nmemory_mib=512\ncput_s=60\n"
+                    "leader=n1\nnode=1\nnodes=2\nnp=4\n");
+    g_setenv("PBS_NUM_NODES", "1", TRUE);
+    g_assert_nonnull(hook_format_registration(&hook, text, sizeof text));
 }
 
 /* Torque leaves out what does not fit, and that may be the limit. */
@@ -166,6 +204,8 @@ int main(int argc, char **argv)
     g_test_add_func("/hook/request", test_request);
     g_test_add_func("/hook/nodes", test_nodes);
     g_test_add_func("/hook/memory", test_memory);
+    g_test_add_func("/hook/shares", test_shares);
+    g_test_add_func("/hook/registration", test_registration);
     g_test_add_func("/hook/cput", test_cput);
     g_test_add_func("/hook/long", test_long);
     g_test_add_func("/hook/lines", test_lines);

@@ -43,6 +43,11 @@ static VtJob *make_job(void)
     job->submit_dir = g_strdup("/");
     job->mounts = g_strsplit("/scratch,/d\xe4ta", ",", -1);
     job->tmp_mib = VT_RAM_MIB_MAX;
+    job->node = 1;
+    job->nodes = 2;
+    job->addresses = g_strsplit("10.0.0.1,10.0.0.2", ",", -1);
+    job->vni = 7;
+    job->peer_key = g_strnfill(VT_KEY_DIGITS, 'a');
     return job;
 }
 
@@ -119,6 +124,17 @@ static const struct {
     {"\"/scratch\"", "7", "*'mounts'"},
     {"\"sudo\",", "", "*'group_names'"},
     {"\"sudo\"", "\"su,do\"", "*'group_names'"},
+    {"\"node\": 1", "\"node\": 2", "*nodes do not go*"},
+    {"\"node\": 1", "\"node\": 254", "*'node'"},
+    {"\"nodes\": 2", "\"nodes\": 1", "*nodes do not go*"},
+    {"\"nodes\": 2", "\"nodes\": 0", "*'nodes'"},
+    {"\"10.0.0.2\"", "\"::1\"", "*nodes do not go*"},
+    {"\"10.0.0.2\"", "\"node2\"", "*nodes do not go*"},
+    {",\n  \"10.0.0.2\"", "", "*nodes do not go*"},
+    {"\"vni\": 7", "\"vni\": 0", "*nodes do not go*"},
+    {"\"vni\": 7", "\"vni\": 16777216", "*'vni'"},
+    {"\"peer_key\": \"aaaa", "\"peer_key\": \"aaaA", "*'peer_key'"},
+    {"\"peer_key\": \"aaaa", "\"peer_key\": \"aaa", "*'peer_key'"},
     {"\n  27", "\n  \"27\"", "*'groups'"},
 };
 
