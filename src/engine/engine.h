@@ -15,6 +15,7 @@
 #include "job/plan.h"
 #include "job/ssh.h"
 #include "net/network.h"
+#include "net/tunnel.h"
 #include "share/server.h"
 #include "vm/console.h"
 #include "vm/machine.h"
@@ -98,7 +99,9 @@ struct VtEngine {
     int kernel, initrd; /* until the cage shows them */
     VtOom oom;
     VtNetwork network;
-    VtTeam *team;                 /* NULL: the job has one node */
+    const VtNodesPart *nodes_part; /* NULL: this program is for jobs of one node */
+    VtTunnel *tunnel;              /* NULL: the private network is this node's alone */
+    VtTeam *team;                  /* NULL: the job has one node */
     void (*go)(VtEngine *engine); /* all nodes of the job are in their cages: starts the machines */
     guint8 seed[2 * VT_SSH_SEED_SIZE]; /* of the keys, the same on all nodes */
     VtSshKeys keys;
@@ -126,6 +129,9 @@ struct VtEngine {
     GMainLoop *loop;
     int exit_status; /* this process's own, once the loop is left */
 };
+
+/* run.c: both programs. Returns the exit status. */
+int vt_engine_main(int argc, char **argv, const VtNodesPart *part);
 
 /* stages.c: everything with rights. Each undoes nothing: the process ends where one fails. */
 /* Stages 1 to 4: up to the cage, where nothing is read yet that a guest could have said. */
@@ -174,7 +180,9 @@ void vt_life_check_done(VtEngine *engine);
 
 /* vm.c: one virtual machine, from QEMU's first byte to its end. */
 void vt_vm_init(VtVm *vm, VtEngine *engine, guint index);
-/* From now on what the machine says is listened to. */
+/* From now on what its file servers say is listened to. Before any vt_vm_drain(). */
+void vt_vm_listen(VtVm *vm);
+/* ... and what the machine says. */
 void vt_vm_start(VtVm *vm);
 /* Its name, also the guest's host name. (borrowed) */
 const char *vt_vm_name(const VtVm *vm);

@@ -542,6 +542,8 @@ void vt_life_start(VtEngine *engine)
     int errnum = errno;
     g_unix_fd_add(deaths, G_IO_IN, on_sigchld, engine);
     g_unix_fd_add(engine->keeper, G_IO_IN | G_IO_HUP | G_IO_ERR, on_keeper_gone, engine);
+    for (guint i = 0; i < engine->job->vms; i++)
+        vt_vm_listen(&engine->vms[i]);
     start_boot_timer(engine);
     /* Without it the death of QEMU would never be known. */
     if (deaths < 0) {

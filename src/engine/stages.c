@@ -127,10 +127,18 @@ static bool start_helpers(VtEngine *engine, GError **error)
 {
     if (!start_uplinks(engine, error))
         return false;
+    bool is_far = engine->job->vni > 0;
+    if (is_far && !(engine->tunnel = engine->nodes_part->open_tunnel(engine->job, error)))
+        return false;
     if (unshare(CLONE_NEWNET) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno,
                                   "cannot make the job's network namespace");
     if (!vt_network_make(engine->plan, &engine->network, error))
+        return false;
+    if (is_far && engine->network.nics[0].kind != VT_NIC_TAP)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "a private network over several nodes needs /dev/net/tun");
+    if (is_far && !engine->nodes_part->make_tunnel(engine->tunnel, error))
         return false;
     bool ok = true;
     vt_oom_raise(&engine->oom, VT_OOM_SCORE_SERVER);

@@ -14,7 +14,6 @@
 
 #include "base/fd.h"
 #include "engine/engine.h"
-#include "guest/secure.h"
 
 #define LINGER_MS 1000
 #define LABEL_MAX 63                  /* bytes of a machine's name */
@@ -347,7 +346,8 @@ static void listen_to(Member *member, int fd)
     VtEngine *engine = member->engine;
     member->heard_us = g_get_monotonic_time();
     member->channel = vt_channel_new(fd, &handlers, member);
-    if (!vt_channel_secure(member->channel, vt_team_is_follower(engine), engine->team->key))
+    if (!engine->nodes_part->secure(member->channel, vt_team_is_follower(engine),
+                                    engine->team->key))
         lose(member, "its engine does not speak TLS");
 }
 

@@ -15,9 +15,19 @@
 #include <stdbool.h>
 
 #include "ctl/run.h"
+#include "guest/secure.h"
+#include "net/tunnel.h"
 
 typedef struct VtEngine VtEngine;
 typedef struct VtTeam VtTeam;
+
+/* What only a job of several nodes needs, and what would make the start of every other slower: the
+ * libraries behind it are those of a program of its own (bin/meson.build). */
+typedef struct {
+    bool (*secure)(VtChannel *channel, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE]);
+    VtTunnel *(*open_tunnel)(const VtJob *job, GError **error);
+    bool (*make_tunnel)(VtTunnel *tunnel, GError **error);
+} VtNodesPart;
 
 typedef enum {
     /* Both ways: a machine. string name, u32 address, u32 vcpus. The follower's own, before HELLO; all

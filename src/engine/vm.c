@@ -373,15 +373,12 @@ static gboolean on_console(gint fd, GIOCondition condition, gpointer data)
     return drain(vm, fd, console) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
-static void watch_consoles(VtVm *vm)
+static void watch_console(VtVm *vm, int fd)
 {
-    const int fds[] = {vm->machine.serial, vm->machine.log, vm->servers[0].log, vm->servers[1].log};
-    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
-        if (fds[i] < 0)
-            continue;
-        g_unix_set_fd_nonblocking(fds[i], TRUE, NULL);
-        g_unix_fd_add(fds[i], G_IO_IN | G_IO_HUP | G_IO_ERR, on_console, vm);
-    }
+    if (fd < 0)
+        return;
+    g_unix_set_fd_nonblocking(fd, TRUE, NULL);
+    g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_console, vm);
 }
 
 void vt_vm_init(VtVm *vm, VtEngine *engine, guint index)
@@ -400,12 +397,19 @@ void vt_vm_init(VtVm *vm, VtEngine *engine, guint index)
     };
 }
 
+void vt_vm_listen(VtVm *vm)
+{
+    for (int i = 0; i < 2; i++)
+        watch_console(vm, vm->servers[i].log);
+}
+
 void vt_vm_start(VtVm *vm)
 {
     const VtChannelHandlers agent = {.frame = on_agent_frame, .closed = on_agent_closed};
     const VtQmpHandlers qmp = {
         .ready = on_qmp_ready, .event = on_qmp_event, .failed = on_qmp_failed};
-    watch_consoles(vm);
+    watch_console(vm, vm->machine.serial);
+    watch_console(vm, vm->machine.log);
     vm->agent = vt_channel_new(vt_fd_steal(&vm->machine.agent), &agent, vm);
     vm->qmp = vt_qmp_new(vt_fd_steal(&vm->machine.qmp), VT_QMP_DEADLINE_MS, &qmp, vm);
 }

@@ -26,6 +26,7 @@
 #define VT_VMS_MAX ((guint)KEEPER_SLOTS_MAX) /* of one job on one node: each has a slot */
 #define VT_NODES_MAX 254u                    /* of one job: each has a third byte of 10.77.0.0/16 */
 #define VT_VNI_MAX 0xffffffu                 /* of a VXLAN */
+#define VT_NET_MTU_MIN 576u                  /* what IPv4 takes for granted */
 #define VT_KEY_DIGITS 64u                    /* of a key between engines, hexadecimal */
 #define VT_VCPUS_MAX 255u                    /* QEMU's q35 without an interrupt-remapping IOMMU */
 
@@ -79,6 +80,7 @@ typedef struct {
     guint nodes;        /* how many the job has */
     GStrv addresses;    /* IPv4 of all nodes, in their order; empty for a job of one */
     guint vni;          /* of the network between the nodes; 0: there is none */
+    guint net_mtu;      /* of the private network, bytes; 0: as much as one node's own takes */
     char *peer_key;     /* of the connections between the job's engines; NULL for one node */
 } VtJob;
 

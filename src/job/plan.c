@@ -217,6 +217,7 @@ VtPlan *vt_plan_new(const VtJob *job, const guint *slots, const char *kernel_fil
         plan_vm(&plan->vms[i], job, i, slots[i]);
     plan->net = job->net;
     plan->has_uplink = job->has_uplink;
+    plan->mtu = job->net_mtu;
     plan->cage_uid = VT_UID_BASE + slots[0];
     plan->cage_gid = VT_UID_BASE + slots[0];
     plan->ram_mib = job->ram_mib;

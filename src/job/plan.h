@@ -81,6 +81,7 @@ typedef struct {
     guint n_names;
     VtNet net;
     bool has_uplink; /* each guest has a way out */
+    guint mtu;       /* of the private network, where taps carry it; 0: Ethernet's */
     VtGuestKind kind;
     VtInit init;
     VtAccel accel;

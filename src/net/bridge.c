@@ -64,10 +64,9 @@ int vt_bridge_new_tap(guint index, GError **error)
     return vt_fd_steal(&fd);
 }
 
-static bool add_tap(int fd, guint index, GError **error)
+static bool add_device(int fd, const char *name, GError **error)
 {
     struct ifreq request = {0};
-    g_autofree char *name = g_strdup_printf(TAP_FORMAT, index);
     g_strlcpy(request.ifr_name, BRIDGE, sizeof request.ifr_name);
     request.ifr_ifindex = (int)if_nametoindex(name);
     if (ioctl(fd, SIOCBRADDIF, &request) < 0)
@@ -81,8 +80,16 @@ bool vt_bridge_join(guint n, GError **error)
     disable_ipv6();
     if (fd < 0 || ioctl(fd, SIOCBRADDBR, BRIDGE) < 0)
         return fail(error, "make the bridge", BRIDGE);
-    for (guint i = 0; i < n; i++)
-        if (!add_tap(fd, i, error))
+    for (guint i = 0; i < n; i++) {
+        g_autofree char *name = g_strdup_printf(TAP_FORMAT, i);
+        if (!add_device(fd, name, error))
             return false;
+    }
     return bring_up(fd, BRIDGE, error);
+}
+
+bool vt_bridge_add(const char *name, GError **error)
+{
+    vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 ? fail(error, "look at", name) : add_device(fd, name, error);
 }

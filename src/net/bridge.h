@@ -11,3 +11,6 @@ int vt_bridge_new_tap(guint index, GError **error);
 
 /* Makes a bridge of taps 0 to `n` - 1. */
 bool vt_bridge_join(guint n, GError **error);
+
+/* Adds the device `name` to that bridge, and brings it up. */
+bool vt_bridge_add(const char *name, GError **error);

@@ -117,6 +117,7 @@ static void merge(Visit *visit)
     to->node = from->node;
     to->nodes = from->nodes;
     to->vni = from->vni;
+    to->mtu = from->mtu;
     to->host = g_steal_pointer(&from->host);
     to->key = g_steal_pointer(&from->key);
     to->run = g_steal_pointer(&from->run);

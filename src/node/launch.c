@@ -128,7 +128,10 @@ bool vt_launch_start(const VtLaunchOptions *options, VtLaunch *launch, GError **
     g_autofree char *text = vt_job_save(job);
     vt_autofd document = vt_fd_from_bytes("vtorque-job", text, strlen(text), error);
     vt_autofd keeper = document < 0 ? -1 : open_program("vtorque-keeper", error);
-    vt_autofd engine = keeper < 0 ? -1 : open_program("vtorque-engine", error);
+    vt_autofd engine =
+        keeper < 0
+            ? -1
+            : open_program(job->nodes > 1 ? "vtorque-engine-nodes" : "vtorque-engine", error);
     if (engine < 0)
         return false;
     vt_autofd gate = options->gate >= 0 ? fcntl(options->gate, F_DUPFD_CLOEXEC, 16)

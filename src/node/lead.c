@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "ctl/run.h"
+#include "net/tunnel.h"
 #include "node/credential.h"
 #include "node/peer.h"
 
@@ -66,9 +67,25 @@ bool vt_lead_prepare(VtOrder *order, bool has_network, GError **error)
     order->key = vt_peer_random(KEY_SIZE);
     if (!order->run || !order->key || !vni)
         return vt_error_set(error, VT_ERROR_HOST, "no random bytes");
-    if (has_network)
-        order->vni = MAX((guint)strtoul(vni, NULL, 16), 1);
-    return look_up_all(order, error);
+    if (!look_up_all(order, error) || !has_network)
+        return order->addresses != NULL;
+    order->vni = MAX((guint)strtoul(vni, NULL, 16), 1);
+    return vt_lead_check_mtu(order, error);
+}
+
+/* Frames of any node must fit into all: the first node's network says how long they are. */
+bool vt_lead_check_mtu(VtOrder *order, GError **error)
+{
+    guint mtu = vt_peer_mtu(order->addresses[order->node]);
+    guint fits = mtu > VT_TUNNEL_OVERHEAD ? MIN(mtu - VT_TUNNEL_OVERHEAD, 65535) : 0;
+    if (fits < MAX(order->mtu, VT_NET_MTU_MIN))
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "the network of '%s' takes packets of %u bytes, too few for the job's "
+                            "private network",
+                            order->addresses[order->node], mtu);
+    if (order->node == 0)
+        order->mtu = fits;
+    return true;
 }
 
 static int connect_to(const char *address, guint port, GError **error)

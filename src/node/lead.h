@@ -15,6 +15,9 @@ typedef struct VtLead VtLead;
  * addresses. `order` is a START with hosts and gets `addresses`, `key`, `run` and `vni`. */
 bool vt_lead_prepare(VtOrder *order, bool has_network, GError **error);
 
+/* Sets `mtu` of the first node's order; of a further one's: looks whether this node's network takes that. */
+bool vt_lead_check_mtu(VtOrder *order, GError **error);
+
 /* Sends the orders, each by a thread of its own. (transfer full) */
 VtLead *vt_lead_start(const VtOrder *order, const VtSettings *settings);
 

@@ -69,6 +69,7 @@ static const Key keys[] = {
     {"nonce", KEY_DIGITS_32, F, 0, ORDER(nonce)},
     {"key", KEY_DIGITS_64, F, 0, ORDER(key)},
     {"addresses", KEY_ADDRESSES, F, 0, ORDER(addresses)},
+    {"mtu", KEY_NUMBER, 0, F, ORDER(mtu), VT_NET_MTU_MIN, 65535},
     {"vni", KEY_NUMBER, 0, F, ORDER(vni), 1, VT_VNI_MAX},
 };
 #undef ORDER
@@ -199,6 +200,8 @@ static bool check_whole(VtOrder *order, GError **error)
     if (order->addresses && g_strv_length(order->addresses) != order->nodes)
         return vt_error_set(error, VT_ERROR_BATCH,
                             "the order has another number of addresses than of nodes");
+    if ((order->vni > 0) != (order->mtu > 0))
+        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'vni' and 'mtu' go together");
     return !order->addresses || strcmp(order->addresses[order->node], order->receiver) == 0 ||
            vt_error_set(error, VT_ERROR_BATCH, "the order's 'receiver' is another node's address");
 }

@@ -47,6 +47,7 @@ typedef struct {
     char *nonce;     /* FOLLOW: what the receiver has just said, 32 hexadecimal digits */
     char *key;       /* FOLLOW: of the engines' connection, 64 hexadecimal digits */
     GStrv addresses; /* FOLLOW: IPv4 of all nodes, in their order */
+    guint mtu;       /* FOLLOW: of that network */
     guint vni;       /* FOLLOW: of the job's network; 0: there is none */
 } VtOrder;
 

@@ -4,10 +4,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -82,6 +85,24 @@ GStrv vt_peer_lookup(const char *host, GError **error)
     }
     freeaddrinfo(found);
     return g_strv_builder_end(out);
+}
+
+guint vt_peer_mtu(const char *address)
+{
+    struct ifaddrs *all = NULL;
+    struct ifreq request = {0};
+    vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || getifaddrs(&all) < 0)
+        return 0;
+    for (const struct ifaddrs *at = all; at; at = at->ifa_next) {
+        g_autofree char *text = at->ifa_addr && at->ifa_addr->sa_family == AF_INET
+                                    ? format((const struct sockaddr_in *)(const void *)at->ifa_addr)
+                                    : NULL;
+        if (g_strcmp0(text, address) == 0)
+            g_strlcpy(request.ifr_name, at->ifa_name, sizeof request.ifr_name);
+    }
+    freeifaddrs(all);
+    return request.ifr_name[0] && ioctl(fd, SIOCGIFMTU, &request) == 0 ? (guint)request.ifr_mtu : 0;
 }
 
 char *vt_peer_random(gsize size)

@@ -36,6 +36,9 @@ char *vt_peer_local(int fd);
 /* The IPv4 addresses of a host, by this node's name service. Blocks. (transfer full); VT_ERROR_HOST. */
 GStrv vt_peer_lookup(const char *host, GError **error);
 
+/* MTU of the interface that has this address; 0: none has. */
+guint vt_peer_mtu(const char *address);
+
 /* `size` random bytes as hexadecimal digits. (transfer full); NULL: there are none. */
 char *vt_peer_random(gsize size);
 

@@ -163,7 +163,10 @@ static bool join_nodes(Start *start, GError **error)
     if ((order->vni > 0) != is_private)
         return vt_error_set(error, VT_ERROR_CONFIG,
                             "the job's nodes have different settings: NET_DEFAULT");
+    if (start->is_follower && is_private && !vt_lead_check_mtu(order, error))
+        return false;
     job->node = order->node;
+    job->net_mtu = order->mtu;
     job->vni = order->vni;
     job->addresses = g_strdupv(order->addresses);
     job->peer_key = g_strdup(order->key);

@@ -126,18 +126,19 @@ static void add_disk(GStrvBuilder *argv, const VtDisk *disk, const VtMachineFds 
 }
 
 /* No boot from it, so no firmware for that. */
-static void add_nic(GStrvBuilder *argv, const char *id, const guint8 *mac, VtNicKind nic, int fd)
+static void add_nic(GStrvBuilder *argv, const char *id, const guint8 *mac, VtNicKind nic,
+                    guint tap_mtu, int fd)
 {
-    int mtu = nic == VT_NIC_TAP     ? VT_NIC_TAP_MTU
-              : nic == VT_NIC_OUTER ? VT_NIC_OUTER_MTU
-                                    : VT_NIC_SOCKET_MTU;
+    guint mtu = nic == VT_NIC_TAP     ? tap_mtu
+                : nic == VT_NIC_OUTER ? VT_NIC_OUTER_MTU
+                                      : VT_NIC_SOCKET_MTU;
 
     if (nic == VT_NIC_TAP)
         addf(argv, "-netdev", "tap,id=%s,fd=%d,vhost=off", id, fd);
     else
         addf(argv, "-netdev", "dgram,id=%s,local.type=fd,local.str=%d", id, fd);
     addf(argv, "-device",
-         "virtio-net-pci,netdev=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%d,romfile=,"
+         "virtio-net-pci,netdev=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%u,romfile=,"
          "disable-legacy=on",
          id, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], mtu);
 }
@@ -158,9 +159,10 @@ GStrv vt_command_new(const VtPlan *plan, guint index, VtNicKind nic, const char 
     if (vt_plan_has_share(plan, false))
         add_share(argv, "files", fds->files, VT_FILES_TAG);
     if (nic != VT_NIC_NONE)
-        add_nic(argv, "net", plan->vms[index].mac, nic, fds->net);
+        add_nic(argv, "net", plan->vms[index].mac, nic, plan->mtu ? plan->mtu : VT_NIC_TAP_MTU,
+                fds->net);
     if (plan->has_uplink)
-        add_nic(argv, "outer", plan->vms[index].outer_mac, VT_NIC_OUTER, fds->outer);
+        add_nic(argv, "outer", plan->vms[index].outer_mac, VT_NIC_OUTER, 0, fds->outer);
     return g_strv_builder_end(argv);
 }
 

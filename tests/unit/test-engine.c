@@ -49,24 +49,24 @@ typedef struct {
 
 static VtJob *new_job(guint boot_timeout_s)
 {
-    g_autofree char *text =
-        g_strdup_printf("{\"version\": 1, \"id\": \"1.local\", \"name\": \"x\", \"host\": "
-                        "\"node\", \"user\": \"ann\", \"group\": \"ann\","
-                        "\"uid\": 1000, \"gid\": 1000, \"groups\": [], \"group_names\": [], "
-                        "\"home\": \"/home/ann\", \"shell\": \"/bin/sh\","
-                        "\"image\": \"tiny\", \"image_name\": \"\", \"image_dir\": \"\", "
-                        "\"init\": \"agent\", \"fs_type\": \"ramdisk\", \"scratch_dir\": \"\", "
-                        "\"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": \"local\", "
-                        "\"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", "
-                        "\"has_uplink\": 0, \"mac_prefix\": 0, \"domain\": \"\", "
-                        "\"name_servers\": [], \"search_domains\": [], \"time_servers\": [], "
-                        "\"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
-                        "%u, \"walltime_s\": 0, \"cput_s\": 0,"
-                        "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
-                        "\"mounts\": [], \"tmp_mib\": 64, "
-                        "\"run_wait_s\": 0, \"node_file\": \"\", \"node\": 0, "
-                        "\"nodes\": 1, \"addresses\": [], \"vni\": 0, \"peer_key\": \"\"}",
-                        boot_timeout_s);
+    g_autofree char *text = g_strdup_printf(
+        "{\"version\": 1, \"id\": \"1.local\", \"name\": \"x\", \"host\": "
+        "\"node\", \"user\": \"ann\", \"group\": \"ann\","
+        "\"uid\": 1000, \"gid\": 1000, \"groups\": [], \"group_names\": [], "
+        "\"home\": \"/home/ann\", \"shell\": \"/bin/sh\","
+        "\"image\": \"tiny\", \"image_name\": \"\", \"image_dir\": \"\", "
+        "\"init\": \"agent\", \"fs_type\": \"ramdisk\", \"scratch_dir\": \"\", "
+        "\"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": \"local\", "
+        "\"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", "
+        "\"has_uplink\": 0, \"mac_prefix\": 0, \"domain\": \"\", "
+        "\"name_servers\": [], \"search_domains\": [], \"time_servers\": [], "
+        "\"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": "
+        "%u, \"walltime_s\": 0, \"cput_s\": 0,"
+        "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
+        "\"mounts\": [], \"tmp_mib\": 64, "
+        "\"run_wait_s\": 0, \"node_file\": \"\", \"node\": 0, "
+        "\"nodes\": 1, \"addresses\": [], \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"\"}",
+        boot_timeout_s);
     g_autoptr(GError) error = NULL;
     VtJob *job = vt_job_load(text, strlen(text), &error);
     g_assert_no_error(error);

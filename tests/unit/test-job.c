@@ -47,6 +47,7 @@ static VtJob *make_job(void)
     job->nodes = 2;
     job->addresses = g_strsplit("10.0.0.1,10.0.0.2", ",", -1);
     job->vni = 7;
+    job->net_mtu = 1450;
     job->peer_key = g_strnfill(VT_KEY_DIGITS, 'a');
     return job;
 }
@@ -131,6 +132,8 @@ static const struct {
     {"\"10.0.0.2\"", "\"::1\"", "*nodes do not go*"},
     {"\"10.0.0.2\"", "\"node2\"", "*nodes do not go*"},
     {",\n  \"10.0.0.2\"", "", "*nodes do not go*"},
+    {"\"net_mtu\": 1450", "\"net_mtu\": 0", "*nodes do not go*"},
+    {"\"net_mtu\": 1450", "\"net_mtu\": 65536", "*'net_mtu'"},
     {"\"vni\": 7", "\"vni\": 0", "*nodes do not go*"},
     {"\"vni\": 7", "\"vni\": 16777216", "*'vni'"},
     {"\"peer_key\": \"aaaa", "\"peer_key\": \"aaaA", "*'peer_key'"},

@@ -116,6 +116,7 @@ static void test_follow(void)
         {"nonce=" KEY "\n", "", "lacks 'nonce'"},
         {"host=node2", "host=../x", "'host' is not allowed"},
         {"version=1\n", "version=1\nwork_dir=/x\n", "a key that is unknown"},
+        {"version=1\n", "version=1\nvni=7\n", "go together"},
         {"version=1\n", "version=1\nvni=0\n", "'vni' is not allowed"},
         {"version=1\n", "version=1\nvni=16777216\n", "'vni' is not allowed"},
     };
@@ -137,7 +138,7 @@ static void test_follow(void)
 /* What is formatted is what was parsed. */
 static void test_format(void)
 {
-    const char *text = FOLLOW "vni=77\n";
+    const char *text = FOLLOW "mtu=1450\nvni=77\n";
     g_auto(VtOrder) order, again;
     g_assert_true(vt_order_parse(&order, VT_ORDER_FOLLOW, text, strlen(text), NULL));
     g_autofree char *made = vt_order_format_follow(&order);
