@@ -161,7 +161,8 @@ void vt_life_check_down(VtEngine *engine)
             return;
     if (engine->state != VT_STATE_CLOSING || !vt_team_is_down(engine))
         return;
-    vt_team_tell_down(engine);
+    if (!engine->message)
+        vt_team_tell_down(engine);
     finish(engine);
 }
 

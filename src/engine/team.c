@@ -76,6 +76,12 @@ static G_GNUC_PRINTF(2, 3) void fail(Member *member, const char *format, ...)
     vt_life_fail(member->engine, CTL_REASON_NODE, message);
 }
 
+/* The script has ended, or was told to. */
+static bool is_ending(const VtEngine *engine)
+{
+    return engine->stopping || engine->state >= VT_STATE_CLOSING;
+}
+
 /* The other side is gone. After an order to end, a node goes when its own batch system ends it. */
 static void lose(Member *member, const char *how)
 {
@@ -87,7 +93,7 @@ static void lose(Member *member, const char *how)
         vt_life_stop(engine, CTL_REASON_ENDED, CTL_END_NOW);
         return;
     }
-    if (engine->stopping || engine->state == VT_STATE_CLOSING) {
+    if (is_ending(engine)) {
         member->state = MEMBER_DOWN;
         vt_life_check_down(engine);
         return;
@@ -227,17 +233,20 @@ static void take_go(Member *member, const WireHeader *header, const guint8 *payl
 
 static void take_failed(Member *member, const WireHeader *header, const guint8 *payload)
 {
+    VtEngine *engine = member->engine;
     g_autofree char *text = take_string(header, payload);
     CtlReason reason = header->aux > CTL_REASON_DONE && header->aux < CTL_REASONS
                            ? (CtlReason)header->aux
                            : CTL_REASON_NODE;
     drop(member);
-    if (member->engine->stopping || member->engine->state >= VT_STATE_CLOSING) {
-        member->state = MEMBER_DOWN;
-        vt_life_check_down(member->engine);
-        return;
-    }
-    vt_life_fail(member->engine, reason, text);
+    member->state = MEMBER_DOWN;
+    /* A batch system ends a further node while the order to the first is still on its way. */
+    if (reason == CTL_REASON_ENDED)
+        vt_life_stop(engine, reason, CTL_END_TERM);
+    if (is_ending(engine))
+        vt_life_check_down(engine);
+    else
+        vt_life_fail(engine, reason, text);
 }
 
 /* False for what a follower may not say now. */
@@ -259,7 +268,7 @@ static bool take_followers(Member *member, const WireHeader *header, const guint
         vt_life_check_ready(member->engine);
         return true;
     case VT_TEAM_DOWN:
-        if (member->engine->state < VT_STATE_CLOSING)
+        if (!is_ending(member->engine))
             return false;
         member->state = MEMBER_DOWN;
         vt_life_check_down(member->engine);

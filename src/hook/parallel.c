@@ -21,6 +21,8 @@ int hook_prologue_parallel(const Hook *hook)
      * here would have the job started again, for ever. */
     if (!hook_format_registration(hook, text, sizeof text))
         ctl_registration_write(hook->argv[1], text);
+    /* A job that could not start has no epilogue here. */
+    ctl_registration_sweep();
     return 0;
 }
 

@@ -5,9 +5,9 @@
  * Theory of operation. The device is made in the job's network namespace by a netlink socket of the
  * node's, so that its datagrams are the node's own and nothing in the job sees them; it goes with the
  * namespace. Without the filter any user on any node could say something in the job: datagrams of this
- * network count from the job's other nodes alone, and no process on this node, root's apart, may send
- * to the port at all: what the kernel sends for the device is nobody's process. The filter is a table that
- * the engine's socket owns: it goes with the engine.
+ * network count from the job's other nodes alone, and no process on this node may send to the port at
+ * all: what the kernel sends for the device is nobody's process. The filter is a table that the
+ * engine's socket owns: it goes with the engine.
  *
  * What remains open: the datagrams are in clear, and root of any machine in the nodes' network can
  * forge a sender. So a site must say that it trusts that network (NET_TRANSPORT=vxlan).
