@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/program.h"
 #include "base/size.h"
+#include "batch/local.h"
 #include "conf/settings.h"
 #include "ctl/door.h"
 #include "ctl/mom.h"
@@ -18,8 +19,10 @@
 #include "image/scratch.h"
 #include "image/trusted.h"
 #include "net/uplink.h"
+#include "node/credential.h"
 #include "node/decision.h"
 #include "node/hooks.h"
+#include "node/peer.h"
 #include "share/command.h"
 #include "vm/machine.h"
 
@@ -89,8 +92,9 @@ static VtCheckState judge_program(const char *path, char **text)
 
 static void check_programs(Check *check)
 {
-    static const char *const names[] = {"vtorqued", "vtorque-keeper", "vtorque-engine",
-                                        "vtorque-run", VT_HOOK_PROGRAM};
+    static const char *const names[] = {"vtorqued",       "vtorque-keeper",
+                                        "vtorque-engine", "vtorque-engine-nodes",
+                                        "vtorque-run",    VT_HOOK_PROGRAM};
     g_autofree char *text = NULL;
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autoptr(GError) error = NULL;
@@ -407,6 +411,43 @@ static void check_disks(Check *check)
     add(check, "disks", state, text);
 }
 
+/* This node seals what it says itself, and its name leads others to it. */
+static VtCheckState judge_peers(const Check *check, char **text)
+{
+    static const char said[] = "vmgr setup check";
+    const char *socket = vt_settings_get_text(check->settings, VT_SETTING_MUNGE_SOCKET);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *host = vt_host_name();
+    g_autofree char *credential = vt_credential_seal(socket, said, &error);
+    g_autofree char *opened = credential ? vt_credential_open(socket, credential, &error) : NULL;
+    g_auto(GStrv) addresses = opened ? vt_peer_lookup(host, &error) : NULL;
+    if (error) {
+        *text = g_strdup(error->message);
+        return VT_CHECK_WRONG;
+    }
+    if (!addresses[0] || g_str_has_prefix(addresses[0], "127.")) {
+        *text = g_strdup_printf("'%s' is '%s' here, which other nodes do not reach", host,
+                                addresses[0] ? addresses[0] : "none");
+        return VT_CHECK_WRONG;
+    }
+    *text = g_strdup_printf("%s, munged answers", addresses[0]);
+    return VT_CHECK_OK;
+}
+
+/* Only where the site has jobs of several nodes. */
+static void check_peers(Check *check)
+{
+    char *text = NULL;
+    if (vt_settings_get_number(check->settings, VT_SETTING_PEER_PORT) == 0)
+        return;
+    if (geteuid() == 0) {
+        VtCheckState state = judge_peers(check, &text);
+        add(check, "other nodes", state, text);
+    } else {
+        add(check, "other nodes", VT_CHECK_UNSEEN, g_strdup("only root's credentials count"));
+    }
+}
+
 GPtrArray *vt_check_node(const VtCheckOptions *options)
 {
     Check check = {.options = options, .findings = g_ptr_array_new_with_free_func(finding_free)};
@@ -419,6 +460,7 @@ GPtrArray *vt_check_node(const VtCheckOptions *options)
     check_guest(&check);
     check_images(&check);
     check_disks(&check);
+    check_peers(&check);
     vt_settings_free(check.settings);
     return check.findings;
 }
