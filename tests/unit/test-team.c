@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/test-team.c - a leader's engine, without guests, and what stands for a follower's: what it
+ * says right, what it may not say, and its end. In clear: TLS is test-channel's.
+ */
+#include <gio/gio.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "ctl/control.h"
+#include "ctl/door.h"
+#include "engine/engine.h"
+
+#define PATIENCE_MS 60000
+#define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+typedef struct {
+    pid_t engine;
+    int client, follower, keeper;
+} Team;
+
+static VtJob *new_job(void)
+{
+    static const char text[] =
+        "{\"version\": 1, \"id\": \"1.head\", \"name\": \"x\", \"host\": \"node1\", \"user\": "
+        "\"ann\", \"group\": \"ann\", \"uid\": 1000, \"gid\": 1000, \"groups\": [], "
+        "\"group_names\": [], \"home\": \"/home/ann\", \"shell\": \"/bin/sh\", \"image\": "
+        "\"tiny\", \"image_name\": \"\", \"image_dir\": \"\", \"init\": \"agent\", \"fs_type\": "
+        "\"ramdisk\", \"scratch_dir\": \"\", \"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": "
+        "\"local\", \"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", \"has_uplink\": 0, "
+        "\"mac_prefix\": 0, \"domain\": \"\", \"name_servers\": [], \"search_domains\": [], "
+        "\"time_servers\": [], \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": 60, "
+        "\"walltime_s\": 0, \"cput_s\": 0, \"kill_grace_s\": 0, \"kernel_dir\": \"/k\", "
+        "\"submit_dir\": \"/d\", \"mounts\": [], \"tmp_mib\": 64, \"run_wait_s\": 60, "
+        "\"node_file\": \"\", \"node\": 0, \"nodes\": 2, \"addresses\": [\"10.0.0.1\", "
+        "\"10.0.0.2\"], \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"" KEY "\"}";
+    g_autoptr(GError) error = NULL;
+    VtJob *job = vt_job_load(text, strlen(text), &error);
+    g_assert_no_error(error);
+    return job;
+}
+
+static bool in_clear(VtChannel *channel, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE])
+{
+    return !is_server && key[0] == 0x01 && key[31] == 0xef;
+}
+
+static void on_go(VtEngine *engine)
+{
+    vt_log_note(engine, CTL_NOTE_ALWAYS, "go");
+}
+
+/* The child. */
+static void run_engine(int client, int follower, int keeper)
+{
+    static const VtNodesPart part = {.secure = in_clear};
+    const struct sockaddr_un address = {.sun_family = AF_UNIX};
+    VtEngine engine;
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    vt_engine_init(&engine);
+    vt_engine_take_job(&engine, new_job());
+    engine.run = client;
+    engine.keeper = keeper;
+    engine.control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bind(engine.control, (const struct sockaddr *)&address, sizeof(sa_family_t));
+    listen(engine.control, 1);
+    engine.plan = vt_plan_new(engine.job, engine.slots, "vmlinux", NULL);
+    engine.go = on_go;
+    engine.nodes_part = &part;
+    vt_client_start(&engine);
+    vt_control_start(&engine);
+    vt_life_start(&engine);
+    vt_team_start(&engine);
+    if (!vt_team_take(&engine, 1, follower) || vt_team_take(&engine, 1, -1) ||
+        vt_team_take(&engine, 2, -1) || vt_team_take(&engine, 0, -1))
+        _exit(1);
+    g_main_loop_run(engine.loop);
+    vt_team_end(&engine);
+    vt_control_end(&engine);
+    _exit(0);
+}
+
+static void team_start(Team *team)
+{
+    int client[2], follower[2], keeper[2];
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client));
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, follower));
+    g_assert_no_errno(pipe(keeper));
+    team->engine = fork();
+    if (team->engine == 0) {
+        close(client[0]);
+        close(follower[0]);
+        close(keeper[1]);
+        run_engine(client[1], follower[1], keeper[0]);
+    }
+    close(client[1]);
+    close(follower[1]);
+    close(keeper[0]);
+    *team = (Team){team->engine, client[0], follower[0], keeper[1]};
+}
+
+/* The reason that the engine gives for the job's end; its text is printable. */
+static guint8 team_finish(Team *team, char text[WIRE_STRING_MAX + 1])
+{
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    WireHeader header;
+    int status;
+    do
+        g_assert_cmpint(ctl_door_receive(team->client, &header, payload, PATIENCE_MS), ==, 0);
+    while (header.type != CTL_OUTCOME);
+    WireReader reader = wire_reader(payload, header.length);
+    wire_get_string(&reader, text, WIRE_STRING_MAX + 1);
+    g_assert_true(reader.ok);
+    close(team->client);
+    close(team->follower);
+    g_assert_cmpint(waitpid(team->engine, &status, 0), ==, team->engine);
+    close(team->keeper);
+    g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+    for (const char *at = text; *at; at++)
+        g_assert_true((guchar)*at >= 0x20 || *at == '\n');
+    return header.aux;
+}
+
+static void say(const Team *team, guint8 type, guint8 aux, const void *payload, gsize size)
+{
+    ctl_door_send(team->follower, type, aux, payload, size, NULL, 0);
+}
+
+static void say_name(const Team *team, const char *name, guint32 address, guint32 vcpus)
+{
+    guint8 payload[512];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_string(&writer, name);
+    wire_put_u32(&writer, address);
+    wire_put_u32(&writer, vcpus);
+    say(team, VT_TEAM_NAME, 0, payload, writer.used);
+}
+
+static void say_hello(const Team *team, guint16 lowest, guint16 highest, guint32 node)
+{
+    guint8 payload[8];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_u16(&writer, lowest);
+    wire_put_u16(&writer, highest);
+    wire_put_u32(&writer, node);
+    say(team, VT_TEAM_HELLO, 0, payload, writer.used);
+}
+
+static void introduce(const Team *team)
+{
+    say_name(team, "vnode2-0", 0x0a4d0101, 1);
+    say_hello(team, 1, 1, 1);
+}
+
+#define OUT_OF_TURN "node 10.0.0.2: its engine said what it may not say"
+
+/* What is wrong with a name. */
+static void test_names(void)
+{
+    static const struct {
+        const char *name;
+        guint32 address, vcpus;
+    } rows[] = {
+        {"vnode2-0", 0x0a4d0001, 1}, /* the leader's part of the network */
+        {"vnode2-0", 0x0a4d0201, 1}, /* nobody's */
+        {"vnode2-0", 0x0a4d0100, 1},
+        {"vnode2-0", 0x0a4d01ff, 1},
+        {"vnode2-0", 0x7f000001, 1},
+        {"vnode2-0", 0x0a4d0101, 0},
+        {"vnode2-0", 0x0a4d0101, 256},
+        {"", 0x0a4d0101, 1},
+        {"node2-0", 0x0a4d0101, 1},
+        {"vnode2 x", 0x0a4d0101, 1},
+        {"vnode2\n10.77.0.1 x", 0x0a4d0101, 1},
+        {"vnode2/..", 0x0a4d0101, 1},
+        {"vNODE", 0x0a4d0101, 1},
+        {"vaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0x0a4d0101, 1},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        char text[WIRE_STRING_MAX + 1];
+        Team team;
+        team_start(&team);
+        say_name(&team, rows[i].name, rows[i].address, rows[i].vcpus);
+        g_assert_cmpuint(team_finish(&team, text), ==, CTL_REASON_NODE);
+        g_assert_cmpstr(text, ==, OUT_OF_TURN);
+    }
+}
+
+static void check_end(Team *team, CtlReason reason, const char *said)
+{
+    char text[WIRE_STRING_MAX + 1];
+    g_assert_cmpuint(team_finish(team, text), ==, reason);
+    g_test_message("%s", text);
+    g_assert_cmpstr(text, ==, said);
+}
+
+static void test_hello(void)
+{
+    Team team;
+    team_start(&team);
+    say_hello(&team, 1, 1, 1);
+    check_end(&team, CTL_REASON_NODE, "node 10.0.0.2: its engine introduced itself as another's");
+    team_start(&team);
+    say_name(&team, "vnode2-0", 0x0a4d0101, 1);
+    say_hello(&team, 1, 1, 2);
+    check_end(&team, CTL_REASON_NODE, "node 10.0.0.2: its engine introduced itself as another's");
+    team_start(&team);
+    say_name(&team, "vnode2-0", 0x0a4d0101, 1);
+    say_hello(&team, 2, 3, 1);
+    check_end(&team, CTL_REASON_NODE,
+              "node 10.0.0.2: its vTorque speaks versions 2 to 3 between engines, this one 1");
+}
+
+/* Each type before HELLO and after GO, as far as it may not come then. */
+static void test_turns(void)
+{
+    static const guint8 never[] = {0, CTL_QUERY, VT_TEAM_GO, VT_TEAM_PAUSE, VT_TEAM_END, 234, 255};
+    static const guint8 early[] = {VT_TEAM_READY, VT_TEAM_DOWN};
+    static const guint8 late[] = {VT_TEAM_NAME, VT_TEAM_HELLO, VT_TEAM_DOWN};
+    Team team;
+    for (int is_late = 0; is_late < 2; is_late++) {
+        const guint8 *own = is_late ? late : early;
+        gsize n = is_late ? G_N_ELEMENTS(late) : G_N_ELEMENTS(early);
+        for (gsize i = 0; i < G_N_ELEMENTS(never) + n; i++) {
+            team_start(&team);
+            if (is_late)
+                introduce(&team);
+            say(&team, i < n ? own[i] : never[i - n], 0, "", 0);
+            check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+        }
+    }
+    team_start(&team);
+    for (guint i = 0; i <= VT_VMS_MAX; i++)
+        say_name(&team, "vnode2-0", 0x0a4d0101, 1);
+    check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+}
+
+/* The leader says who there is, in order, then GO; READY twice is once too often. */
+static void test_go(void)
+{
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    static const char *const names[] = {"vnode1-0", "vnode2-0"};
+    Team team;
+    WireHeader header;
+    char name[64];
+    team_start(&team);
+    introduce(&team);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_assert_cmpint(ctl_door_receive(team.follower, &header, payload, PATIENCE_MS), ==, 0);
+        WireReader reader = wire_reader(payload, header.length);
+        wire_get_string(&reader, name, sizeof name);
+        g_assert_cmpuint(header.type, ==, VT_TEAM_NAME);
+        g_assert_cmpstr(name, ==, names[i]);
+        g_assert_cmpuint(wire_get_u32(&reader), ==, 0x0a4d0001 + 0x100 * i);
+    }
+    g_assert_cmpint(ctl_door_receive(team.follower, &header, payload, PATIENCE_MS), ==, 0);
+    g_assert_cmpuint(header.type, ==, VT_TEAM_GO);
+    g_assert_cmpuint(header.length, ==, 64);
+    say(&team, VT_TEAM_READY, 0, "", 0);
+    say(&team, VT_TEAM_READY, 0, "", 0);
+    check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+}
+
+/* Its last word is the job's reason, made printable; and its end without one. */
+static void test_last_word(void)
+{
+    static const char word[] = "\x13\0vnode2-0: \x1b[31mdead\r\n!";
+    Team team;
+    team_start(&team);
+    introduce(&team);
+    say(&team, VT_TEAM_FAILED, CTL_REASON_QEMU, word, 2 + 0x13);
+    check_end(&team, CTL_REASON_QEMU, "vnode2-0: \\033[31mdead");
+    team_start(&team);
+    say(&team, VT_TEAM_FAILED, CTL_REASON_DONE, "\0\0", 2);
+    check_end(&team, CTL_REASON_NODE, "");
+    team_start(&team);
+    introduce(&team);
+    shutdown(team.follower, SHUT_RDWR);
+    check_end(&team, CTL_REASON_NODE,
+              "node 10.0.0.2: its engine is gone: it was killed, or the node was lost");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    g_test_add_func("/team/names", test_names);
+    g_test_add_func("/team/hello", test_hello);
+    g_test_add_func("/team/turns", test_turns);
+    g_test_add_func("/team/go", test_go);
+    g_test_add_func("/team/last-word", test_last_word);
+    return g_test_run();
+}
