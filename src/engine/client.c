@@ -218,7 +218,8 @@ void vt_client_start(VtEngine *engine)
 
 bool vt_client_take(VtEngine *engine, int fd)
 {
-    if (engine->has_run || engine->phase_us[CTL_PHASE_READY] == 0)
+    /* The script runs on the first node alone. */
+    if (vt_team_is_follower(engine) || engine->has_run || engine->phase_us[CTL_PHASE_READY] == 0)
         return false;
     engine->has_run = true;
     g_clear_handle_id(&engine->run_timer, g_source_remove);

@@ -198,6 +198,8 @@ void vt_vm_drain(VtVm *vm);
 /* A process died, or was stopped. False if it is none of this machine's. */
 bool vt_vm_take_death(VtVm *vm, pid_t pid, int status);
 bool vt_vm_take_stop(VtVm *vm, pid_t pid);
+/* Its card on the private network has no link any more. */
+void vt_vm_unplug(VtVm *vm);
 /* Its clock is this node's. */
 void vt_vm_set_clock(VtVm *vm);
 

@@ -82,6 +82,7 @@ static void finish(VtEngine *engine)
     if (engine->message && engine->reason != CTL_REASON_DONE)
         vt_team_tell_failed(engine);
     engine->state = VT_STATE_DONE;
+    vt_team_leave(engine);
     clear_timers(engine);
     for (guint i = 0; i < engine->job->vms; i++) {
         vt_shell_end_all(&engine->vms[i], engine->reason);
@@ -231,6 +232,11 @@ static gboolean on_boot_timeout(gpointer data)
     for (guint i = 0; i < engine->job->vms; i++)
         if (engine->vms[i].state < VT_VM_READY)
             late = i;
+    if (vt_team_is_waiting(engine)) {
+        vt_life_fail(engine, CTL_REASON_BOOT_TIMEOUT,
+                     "the job's first node did not say go within the boot_timeout");
+        return G_SOURCE_REMOVE;
+    }
     vt_vm_fail(&engine->vms[late], CTL_REASON_BOOT_TIMEOUT,
                "the guest %s after %u s (boot_timeout)",
                engine->state == VT_STATE_BOOT ? "was not ready" : "did not start the script",

@@ -95,7 +95,10 @@ int vt_engine_main(int argc, char **argv, const VtNodesPart *part)
     vt_control_start(&engine);
     vt_life_start(&engine);
     vt_team_start(&engine);
-    g_main_loop_run(engine.loop);
+    /* A connection that was at its end already has ended the job: a loop that does not run yet cannot be
+     * left. */
+    if (engine.state != VT_STATE_DONE || engine.client)
+        g_main_loop_run(engine.loop);
     vt_team_end(&engine);
     vt_control_end(&engine);
     return engine.exit_status;

@@ -65,6 +65,13 @@ static void drop(Member *member)
     g_clear_pointer(&member->channel, vt_channel_free);
 }
 
+/* Its filter is gone, so anybody there may speak as that node: the guests here listen to nobody. */
+static void leave_network(VtEngine *engine)
+{
+    for (guint i = 0; engine->tunnel && i < engine->job->vms; i++)
+        vt_vm_unplug(&engine->vms[i]);
+}
+
 static G_GNUC_PRINTF(2, 3) void fail(Member *member, const char *format, ...)
 {
     va_list arguments;
@@ -95,18 +102,20 @@ static void lose(Member *member, const char *how)
     }
     if (is_ending(engine)) {
         member->state = MEMBER_DOWN;
+        leave_network(engine);
         vt_life_check_down(engine);
         return;
     }
     fail(member, "%s", how);
 }
 
-static char *take_string(const WireHeader *header, const guint8 *payload)
+/* Printable, but for what is in `kept`. */
+static char *take_string(const WireHeader *header, const guint8 *payload, const char *kept)
 {
     char text[WIRE_STRING_MAX + 1];
     WireReader reader = wire_reader(payload, header->length);
     wire_get_string(&reader, text, sizeof text);
-    return wire_reader_done(&reader) ? g_strescape(text, "\n") : g_strdup("?");
+    return wire_reader_done(&reader) ? g_strescape(text, kept) : g_strdup("?");
 }
 
 /* Names */
@@ -179,7 +188,7 @@ static void check_gathered(VtEngine *engine)
     for (guint i = 0; i < team->n; i++)
         if (team->members[i].state < MEMBER_HERE)
             return;
-    if (team->has_gone)
+    if (team->has_gone || engine->state != VT_STATE_BOOT)
         return;
     team->has_gone = true;
     gather_names(engine);
@@ -195,7 +204,9 @@ static void check_gathered(VtEngine *engine)
         vt_channel_flush(member->channel);
         member->state = MEMBER_STARTED;
     }
-    engine->go(engine);
+    /* One may have been lost meanwhile. */
+    if (engine->state == VT_STATE_BOOT)
+        engine->go(engine);
 }
 
 static void take_hello(Member *member, const WireHeader *header, const guint8 *payload)
@@ -218,7 +229,7 @@ static void take_go(Member *member, const WireHeader *header, const guint8 *payl
 {
     VtEngine *engine = member->engine;
     if (header->length != sizeof engine->seed || member->n_names < engine->plan->n_names ||
-        engine->team->has_gone) {
+        engine->team->has_gone || engine->state != VT_STATE_BOOT) {
         lose(member, "");
         return;
     }
@@ -234,12 +245,13 @@ static void take_go(Member *member, const WireHeader *header, const guint8 *payl
 static void take_failed(Member *member, const WireHeader *header, const guint8 *payload)
 {
     VtEngine *engine = member->engine;
-    g_autofree char *text = take_string(header, payload);
+    g_autofree char *text = take_string(header, payload, "\n");
     CtlReason reason = header->aux > CTL_REASON_DONE && header->aux < CTL_REASONS
                            ? (CtlReason)header->aux
                            : CTL_REASON_NODE;
     drop(member);
     member->state = MEMBER_DOWN;
+    leave_network(engine);
     /* A batch system ends a further node while the order to the first is still on its way. */
     if (reason == CTL_REASON_ENDED)
         vt_life_stop(engine, reason, CTL_END_TERM);
@@ -277,7 +289,7 @@ static bool take_followers(Member *member, const WireHeader *header, const guint
         take_failed(member, header, payload);
         return true;
     case VT_TEAM_NOTE:
-        text = take_string(header, payload);
+        text = take_string(header, payload, NULL);
         vt_log_note(member->engine,
                     header->aux == CTL_NOTE_ALWAYS ? CTL_NOTE_ALWAYS : CTL_NOTE_VERBOSE, text);
         return true;
@@ -343,7 +355,7 @@ static gboolean on_ping(gpointer data)
             continue;
         if (is_leader(engine))
             vt_channel_send(member->channel, VT_TEAM_PING, 0, NULL, 0);
-        if (now_us - member->heard_us > VT_TEAM_SILENCE_S * G_USEC_PER_SEC)
+        if (member->heard_us > 0 && now_us - member->heard_us > VT_TEAM_SILENCE_S * G_USEC_PER_SEC)
             lose(member, "nothing was heard of its engine for 15 s");
     }
     return G_SOURCE_CONTINUE;
@@ -353,7 +365,8 @@ static void listen_to(Member *member, int fd)
 {
     const VtChannelHandlers handlers = {.frame = on_frame, .closed = on_closed};
     VtEngine *engine = member->engine;
-    member->heard_us = g_get_monotonic_time();
+    /* A leader speaks when it has all connections: until then there is the boot's deadline. */
+    member->heard_us = vt_team_is_follower(engine) ? 0 : g_get_monotonic_time();
     member->channel = vt_channel_new(fd, &handlers, member);
     if (!engine->nodes_part->secure(member->channel, vt_team_is_follower(engine),
                                     engine->team->key))
@@ -431,6 +444,11 @@ bool vt_team_is_down(const VtEngine *engine)
     return all_have(engine, MEMBER_DOWN);
 }
 
+bool vt_team_is_waiting(const VtEngine *engine)
+{
+    return engine->team && !engine->team->has_gone;
+}
+
 char *vt_team_missing(const VtEngine *engine)
 {
     g_autoptr(GString) out = g_string_new(NULL);
@@ -447,6 +465,12 @@ static void tell_all(VtEngine *engine, VtTeamType type, guint8 aux)
 {
     for (guint i = 0; engine->team && i < engine->team->n; i++)
         vt_channel_send(engine->team->members[i].channel, (guint8)type, aux, NULL, 0);
+}
+
+void vt_team_leave(VtEngine *engine)
+{
+    for (guint i = 0; is_leader(engine) && i < engine->team->n; i++)
+        drop(&engine->team->members[i]);
 }
 
 void vt_team_tell_ready(VtEngine *engine)

@@ -63,6 +63,9 @@ bool vt_team_take(VtEngine *engine, guint node, int fd);
 bool vt_team_is_ready(const VtEngine *engine);
 bool vt_team_is_down(const VtEngine *engine);
 
+/* The guests may not start yet. */
+bool vt_team_is_waiting(const VtEngine *engine);
+
 /* The leader: which nodes have not come so far as they should, for people. (transfer full) */
 char *vt_team_missing(const VtEngine *engine);
 
@@ -74,6 +77,9 @@ void vt_team_tell_down(VtEngine *engine);
 /* A follower's reason for its end, or a note of its. */
 void vt_team_tell_failed(VtEngine *engine);
 void vt_team_tell_note(VtEngine *engine, CtlNote kind, const char *text);
+
+/* The leader is over: so are all others, whatever its own reader still takes. */
+void vt_team_leave(VtEngine *engine);
 
 /* Closes the connections; a follower's last word has a second to leave. */
 void vt_team_end(VtEngine *engine);

@@ -437,3 +437,10 @@ void vt_vm_set_clock(VtVm *vm)
     vt_channel_send(vm->agent, WIRE_STEP, WIRE_STEP_CLOCK, payload, size);
     vt_channel_send(vm->agent, WIRE_PLAN_END, 0, NULL, 0);
 }
+
+void vt_vm_unplug(VtVm *vm)
+{
+    if (vm->qmp)
+        vt_qmp_command(vm->qmp, "set_link", json_pack("{s:s,s:b}", "name", "net", "up", 0),
+                       VT_QMP_DEADLINE_MS, NULL, NULL);
+}

@@ -20,6 +20,8 @@
 #include "net/bridge.h"
 
 #define DEVICE "nodes"
+#define ADDRESSES_MAX                                                                              \
+    32768u        /* hardware addresses that are learnt: twice as many as a job has machines */
 #define PORT 4789 /* IANA's for VXLAN */
 
 struct VtTunnel {
@@ -115,6 +117,8 @@ static bool add_device(VtTunnel *tunnel, GError **error)
         rtnl_link_vxlan_set_port(link, PORT);
         rtnl_link_vxlan_set_local(link, local);
         rtnl_link_vxlan_set_learning(link, 1);
+        /* A guest may forge as many senders as it likes: beyond it, frames go to all nodes. */
+        rtnl_link_vxlan_set_limit(link, ADDRESSES_MAX + job->nodes);
         err = rtnl_link_add(tunnel->node, link, NLM_F_CREATE | NLM_F_EXCL);
     }
     nl_addr_put(local);

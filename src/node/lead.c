@@ -19,6 +19,8 @@
 #include "node/peer.h"
 
 #define CONNECT_MS 10000
+#define RETRY_US 100000
+#define NO_ANSWER "vTorque's daemon there does not answer"
 #define CAGED_MS 60000 /* a user database may be slow; the probe of KVM takes seconds */
 #define RUN_SIZE 16
 #define KEY_SIZE 32
@@ -116,8 +118,7 @@ static int connect_to(const char *address, guint port, GError **error)
 static bool receive(int fd, WireHeader *header, guint8 *payload, int timeout_ms, GError **error)
 {
     int err = ctl_door_receive(fd, header, payload, timeout_ms);
-    return err == 0 ||
-           vt_error_set_errno(error, VT_ERROR_HOST, -err, "vTorque's daemon there does not answer");
+    return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, -err, NO_ANSWER);
 }
 
 static char *read_text(const WireHeader *header, const guint8 *payload)
@@ -129,12 +130,14 @@ static char *read_text(const WireHeader *header, const guint8 *payload)
 }
 
 /* What it says before it takes orders. */
-static bool read_greeting(int fd, guint8 *payload, char **nonce, GError **error)
+static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed, GError **error)
 {
     WireHeader header;
     char text[2 * VT_PEER_NONCE_SIZE + 1];
-    if (!receive(fd, &header, payload, VT_PEER_SPEAK_MS, error))
-        return false;
+    int err = ctl_door_receive(fd, &header, payload, VT_PEER_SPEAK_MS);
+    *is_closed = err == -ECONNRESET;
+    if (err < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, -err, NO_ANSWER);
     WireReader reader = wire_reader(payload, header.length);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     wire_get_string(&reader, text, sizeof text);
@@ -187,15 +190,31 @@ static bool wait_for_cage(int fd, guint8 *payload, GError **error)
     }
 }
 
+/* A daemon that is being started, or that has many visitors, is asked again. */
+static int knock(const Sister *sister, guint8 *payload, char **nonce, GError **error)
+{
+    const char *address = sister->lead->order->addresses[sister->node];
+    gint64 deadline_us = g_get_monotonic_time() + CONNECT_MS * G_GINT64_CONSTANT(1000);
+    for (;;) {
+        g_clear_error(error);
+        vt_autofd fd = connect_to(address, sister->lead->port, error);
+        bool is_closed = false;
+        if (fd >= 0 && read_greeting(fd, payload, nonce, &is_closed, error))
+            return vt_fd_steal(&fd);
+        if ((fd >= 0 && !is_closed) || g_get_monotonic_time() >= deadline_us)
+            return -1;
+        g_usleep(RETRY_US);
+    }
+}
+
 static gpointer order_sister(gpointer data)
 {
     Sister *sister = data;
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
     g_autofree char *nonce = NULL;
-    const char *address = sister->lead->order->addresses[sister->node];
-    vt_autofd fd = connect_to(address, sister->lead->port, &sister->error);
-    if (fd >= 0 && read_greeting(fd, payload, &nonce, &sister->error) &&
-        send_order(sister, fd, nonce, &sister->error) && wait_for_cage(fd, payload, &sister->error))
+    vt_autofd fd = knock(sister, payload, &nonce, &sister->error);
+    if (fd >= 0 && send_order(sister, fd, nonce, &sister->error) &&
+        wait_for_cage(fd, payload, &sister->error))
         sister->fd = vt_fd_steal(&fd);
     return NULL;
 }
@@ -212,7 +231,7 @@ VtLead *vt_lead_start(const VtOrder *order, const VtSettings *settings)
         Sister *sister = &lead->sisters[i];
         *sister = (Sister){.lead = lead, .node = i + 1, .fd = -1};
         sister->host = vt_order_host(order, i + 1, &sister->cores);
-        sister->thread = g_thread_new("order", order_sister, sister);
+        sister->thread = g_thread_try_new("order", order_sister, sister, &sister->error);
     }
     return lead;
 }
@@ -222,7 +241,8 @@ bool vt_lead_wait(VtLead *lead, GError **error)
     bool ok = true;
     for (guint i = 0; i < lead->n; i++) {
         Sister *sister = &lead->sisters[i];
-        g_thread_join(g_steal_pointer(&sister->thread));
+        if (sister->thread)
+            g_thread_join(g_steal_pointer(&sister->thread));
         if (!sister->error || !ok)
             continue;
         g_propagate_prefixed_error(error, g_steal_pointer(&sister->error),

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib-unix.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@
 #include "ctl/door.h"
 #include "ctl/folder.h"
 #include "ctl/live.h"
+#include "ctl/registration.h"
 #include "ctl/starting.h"
 #include "job/owner.h"
 #include "job/word.h"
@@ -33,6 +35,7 @@
 #include "node/order.h"
 #include "node/peer.h"
 
+#define TEXT_MAX 1023  /* bytes of what another node says */
 #define PHASE_MS 20000 /* for the keeper to take a slot, and for the engine to come to its cage */
 
 typedef struct {
@@ -282,15 +285,22 @@ static void join(Start *start, VtLead *lead)
     g_autoptr(GError) error = NULL;
     bool ok = vt_lead_wait(lead, &error);
     vt_autofd engine = connect_engine(start->order.id);
-    for (guint node = 1; ok && engine >= 0 && node < start->order.nodes; node++) {
+    if (engine < 0)
+        return;
+    g_unix_set_fd_nonblocking(engine, FALSE, NULL);
+    for (guint node = 1; ok && node < start->order.nodes; node++) {
         guint8 number[4];
         WireWriter writer = wire_writer(number, sizeof number);
         vt_autofd connection = vt_lead_take(lead, node);
         wire_put_u32(&writer, node);
-        ctl_door_send(engine, CTL_HAND, CTL_HAND_FOLLOWER, number, sizeof number, &connection, 1);
+        ok = ctl_door_send(engine, CTL_HAND, CTL_HAND_FOLLOWER, number, sizeof number, &connection,
+                           1) == 0;
     }
-    if (error && engine >= 0)
-        ctl_door_send_text(engine, CTL_FAIL, 0, error->message);
+    if (ok)
+        return;
+    g_autofree char *text =
+        g_strndup(error ? error->message : "the job's engine takes no connections", TEXT_MAX);
+    ctl_door_send_text(engine, CTL_FAIL, 0, text);
 }
 
 /* The orders go out while our own engine comes to the phase in which it has its socket. */
@@ -306,13 +316,23 @@ static void gather(Start *start, int *gate)
     join(start, lead);
 }
 
+/* A further node's epilogue may have come between. */
+static bool check_registration(const Start *start, GError **error)
+{
+    g_autofree char *text = g_malloc(CTL_REGISTRATION_MAX);
+    return !start->is_follower || ctl_registration_read(start->order.id, text) == 0 ||
+           vt_error_set(error, VT_ERROR_BATCH,
+                        "the job was ended before its virtual machine was started");
+}
+
 static bool start_locked(Start *start, int connection, int *gate, GError **error)
 {
     vt_autofd lock = ctl_starting_lock(start->order.id);
     if (lock < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -lock, "cannot lock the job's start");
-    bool ok = check_ticket(start, lock, error) && end_former(start->order.id, error) &&
-              decide(start, error) && launch(start, connection, gate, error);
+    bool ok = check_ticket(start, lock, error) && check_registration(start, error) &&
+              end_former(start->order.id, error) && decide(start, error) &&
+              launch(start, connection, gate, error);
     ctl_starting_unlock(start->order.id, vt_fd_steal(&lock));
     return ok;
 }

@@ -205,9 +205,14 @@ static bool look_at_peer(Door door, int connection, guint32 *who)
     struct sockaddr_in address = {0};
     socklen_t size = sizeof peer, address_size = sizeof address;
     if (door == DOOR_PEER) {
-        bool ok = getpeername(connection, (struct sockaddr *)&address, &address_size) == 0;
+        struct sockaddr_in own = {0};
+        socklen_t own_size = sizeof own;
+        bool ok = getpeername(connection, (struct sockaddr *)&address, &address_size) == 0 &&
+                  getsockname(connection, (struct sockaddr *)&own, &own_size) == 0;
         *who = address.sin_addr.s_addr;
-        return ok && address.sin_family == AF_INET;
+        /* No other node has an address of this one: whoever has is a user here. */
+        return ok && address.sin_family == AF_INET && ntohl(*who) >> 24 != IN_LOOPBACKNET &&
+               *who != own.sin_addr.s_addr;
     }
     bool ok = getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
     *who = ok ? peer.uid : (guint32)-1;
@@ -288,9 +293,11 @@ static bool open_all(Daemon *daemon, GError **error)
     sweep(daemon);
     /* In this order: who finds root's door finds the daemon whole. */
     guint port = (guint)vt_settings_get_number(settings, VT_SETTING_PEER_PORT);
-    daemon->doors[DOOR_PEER] = port == 0 ? -1 : vt_peer_listen(port, error);
-    if (port > 0 && daemon->doors[DOOR_PEER] < 0)
-        return false;
+    g_autoptr(GError) problem = NULL;
+    daemon->doors[DOOR_PEER] = port == 0 ? -1 : vt_peer_listen(port, &problem);
+    /* Jobs of one node need none. */
+    if (problem)
+        g_printerr("vtorqued: no jobs of several nodes: %s\n", problem->message);
     daemon->doors[DOOR_USER] = open_door(CTL_DOOR_USER, 0666, error);
     daemon->doors[DOOR_HOOK] =
         daemon->doors[DOOR_USER] < 0 ? -1 : open_door(CTL_DOOR_HOOK, 0600, error);

@@ -472,7 +472,32 @@ def vxlan():
     os.unlink(reader)
 
 
-TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, no_daemon, no_munged, no_registration, twice, forged,
+def left_alone():
+    """a first node that goes away behind its order: what the order has started ends by itself"""
+    second = jobs.BED.nodes[1]
+    with registered():
+        for wait in (0, 0.05, 0.2):
+            caller = Caller(jobs.BED.nodes[0], address(2))
+            caller.send(ORDER, MUNGED.seal(order(caller.greeting())))
+            time.sleep(wait)
+            caller.close()
+            time.sleep(2)  # for the order to come as far as it comes
+            wait_for(lambda: not part_of("77.head", second), "the end of what was ordered")
+    equal(jobs.VT.left(), [])
+
+
+def second_run():
+    """a run connection at a further node: there is none to be had"""
+    ask_run = ("import socket, struct, sys\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(20)\ns.connect('/run/vtorque/user.sock')\nname = sys.argv[1].encode()\n"
+               "s.sendall(struct.pack('<IBBHH', len(name) + 2, 193, 0, 0, len(name)) + name)\nhead = s.recv(8, socket.MSG_WAITALL)\nprint(head[4], s.recv(4096))\n")
+    with running(COUNT) as (job_id, _):
+        words = [*jobs.BED.nodes[1].prefix(), *jobs.BED.user.prefix(), sys.executable, "-c", ask_run, job_id]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=lib.DEADLINE)
+        assert done.stdout.startswith("132 "), done.stdout  # CTL_OUTCOME
+        equal(over(job_id)[0], 0)
+
+
+TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_registration, twice, forged,
          garbage, vxlan]
 if os.path.exists(f"{IMAGES}/debian.json"):
     TESTS.append(mpi)
