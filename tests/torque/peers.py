@@ -357,6 +357,11 @@ class Caller:
         equal(self.frame(), None)
         return text
 
+    def end(self):
+        """Nothing more is said; what is answered can still be read."""
+        self.process.stdin.close()
+        self.process.stdin = None
+
     def close(self):
         self.process.kill()
         self.process.communicate()
@@ -473,15 +478,19 @@ def vxlan():
 
 
 def left_alone():
-    """a first node that goes away behind its order: what the order has started ends by itself"""
+    """a first node that goes away behind its order, or in its time: what the order has started ends by itself"""
     second = jobs.BED.nodes[1]
     with registered():
-        for wait in (0, 0.05, 0.2):
+        for is_early in (True, False):
             caller = Caller(jobs.BED.nodes[0], address(2))
-            caller.send(ORDER, MUNGED.seal(order(caller.greeting())))
-            time.sleep(wait)
+            caller.send(ORDER, MUNGED.seal(order(caller.greeting(), vni="77", mtu="1400")))
+            if is_early:
+                caller.end()
+            while caller.frame()[0] != TAKEN:  # phases come before it
+                pass
+            if not is_early:
+                assert part_of("77.head", second), "nothing was started"
             caller.close()
-            time.sleep(2)  # for the order to come as far as it comes
             wait_for(lambda: not part_of("77.head", second), "the end of what was ordered")
     equal(jobs.VT.left(), [])
 
