@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "node/credential.h"
 
+/* The loader knows which folder for libraries this machine has. */
+#define FAKETIME "/usr/$LIB/faketime/libfaketimeMT.so.1"
 #define PATIENCE 1000 /* times 10 ms for munged's socket */
 
 typedef struct {
@@ -25,7 +27,8 @@ static char *place(const Munged *munged, const char *name)
     return g_build_filename(munged->folder, name, NULL);
 }
 
-static void munged_start(Munged *munged, char fill)
+/* With a key that is full of `fill`, at this time or another (libfaketime). */
+static void munged_start(Munged *munged, char fill, const char *when)
 {
     char key[128];
     g_autoptr(GError) error = NULL;
@@ -42,6 +45,11 @@ static void munged_start(Munged *munged, char fill)
     g_autofree char *seed_word = g_strdup_printf("--seed-file=%s/seed", munged->folder);
     g_assert_true(
         g_file_set_contents_full(key_file, key, sizeof key, G_FILE_SET_CONTENTS_NONE, 0400, NULL));
+    g_auto(GStrv) environment = g_get_environ();
+    if (when) {
+        environment = g_environ_setenv(environment, "FAKETIME", when, TRUE);
+        environment = g_environ_setenv(environment, "LD_PRELOAD", FAKETIME, TRUE);
+    }
     char *argv[] = {(char *)"/usr/sbin/munged",
                     (char *)"--foreground",
                     (char *)"--force",
@@ -51,8 +59,8 @@ static void munged_start(Munged *munged, char fill)
                     log_word,
                     seed_word,
                     NULL};
-    g_spawn_async(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL, NULL,
-                  NULL, &munged->pid, &error);
+    g_spawn_async(NULL, argv, environment, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL,
+                  NULL, NULL, &munged->pid, &error);
     g_assert_no_error(error);
     for (int i = 0; i < PATIENCE && !g_file_test(munged->socket, G_FILE_TEST_EXISTS); i++)
         g_usleep(10000);
@@ -60,7 +68,8 @@ static void munged_start(Munged *munged, char fill)
 
 static void munged_stop(Munged *munged)
 {
-    kill(munged->pid, SIGTERM);
+    /* With another clock it does not end by TERM (seen). */
+    kill(munged->pid, SIGKILL);
     waitpid(munged->pid, NULL, 0);
     const char *const names[] = {"sock", "sock.lock", "key", "pid", "log", "seed"};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -152,11 +161,25 @@ static void test_strangers(void)
 static void test_other_key(void)
 {
     Munged other;
-    munged_start(&other, 'y');
+    munged_start(&other, 'y', NULL);
     g_autofree char *credential = vt_credential_seal(other.socket, "a=1\n", NULL);
     g_assert_nonnull(credential);
     refuse(credential, VT_ERROR_BATCH, "refused");
     munged_stop(&other);
+}
+
+/* Ten minutes are more than MUNGE allows, in either direction. */
+static void test_clocks(void)
+{
+    static const char *const times[] = {"+600s", "-600s"};
+    for (gsize i = 0; i < G_N_ELEMENTS(times); i++) {
+        Munged other;
+        munged_start(&other, 'x', times[i]);
+        g_autofree char *credential = vt_credential_seal(other.socket, "a=1\n", NULL);
+        g_assert_nonnull(credential);
+        refuse(credential, VT_ERROR_BATCH, "the clocks of the nodes differ");
+        munged_stop(&other);
+    }
 }
 
 static void test_dead(void)
@@ -174,11 +197,12 @@ int main(int argc, char **argv)
         g_print("1..0 # SKIP only root makes credentials of root's\n");
         return 0;
     }
-    munged_start(&ours, 'x');
+    munged_start(&ours, 'x', NULL);
     g_test_add_func("/credential/once", test_once);
     g_test_add_func("/credential/changed", test_changed);
     g_test_add_func("/credential/strangers", test_strangers);
     g_test_add_func("/credential/other-key", test_other_key);
+    g_test_add_func("/credential/clocks", test_clocks);
     g_test_add_func("/credential/dead", test_dead);
     int status = g_test_run();
     munged_stop(&ours);
