@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
 #include "engine/engine.h"
@@ -24,9 +25,9 @@ typedef struct {
     int client, follower, keeper;
 } Team;
 
-static VtJob *new_job(void)
+static VtJob *new_job(guint nodes)
 {
-    static const char text[] =
+    static const char head[] =
         "{\"version\": 1, \"id\": \"1.head\", \"name\": \"x\", \"host\": \"node1\", \"user\": "
         "\"ann\", \"group\": \"ann\", \"uid\": 1000, \"gid\": 1000, \"groups\": [], "
         "\"group_names\": [], \"home\": \"/home/ann\", \"shell\": \"/bin/sh\", \"image\": "
@@ -37,10 +38,14 @@ static VtJob *new_job(void)
         "\"time_servers\": [], \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": 60, "
         "\"walltime_s\": 0, \"cput_s\": 0, \"kill_grace_s\": 0, \"kernel_dir\": \"/k\", "
         "\"submit_dir\": \"/d\", \"mounts\": [], \"tmp_mib\": 64, \"run_wait_s\": 60, "
-        "\"node_file\": \"\", \"node\": 0, \"nodes\": 2, \"addresses\": [\"10.0.0.1\", "
-        "\"10.0.0.2\"], \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"" KEY "\"}";
+        "\"node_file\": \"\", \"node\": 0, \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"" KEY "\"";
+    g_autoptr(GString) text = g_string_new(head);
+    g_string_append_printf(text, ", \"nodes\": %u, \"addresses\": [", nodes);
+    for (guint i = 1; i <= nodes; i++)
+        g_string_append_printf(text, "%s\"10.0.0.%u\"", i > 1 ? ", " : "", i);
+    g_string_append(text, "]}");
     g_autoptr(GError) error = NULL;
-    VtJob *job = vt_job_load(text, strlen(text), &error);
+    VtJob *job = vt_job_load(text->str, text->len, &error);
     g_assert_no_error(error);
     return job;
 }
@@ -55,36 +60,55 @@ static void on_go(VtEngine *engine)
     vt_log_note(engine, CTL_NOTE_ALWAYS, "go");
 }
 
-/* The child. */
-static void run_engine(int client, int follower, int keeper)
+/* The leader has no guests, either. */
+static void on_go_ready(VtEngine *engine)
 {
-    static const VtNodesPart part = {.secure = in_clear};
+    engine->vms[0].state = VT_VM_READY;
+    vt_life_check_ready(engine);
+}
+
+/* The child. */
+static void run_engine(VtEngine *engine, const VtNodesPart *part, guint nodes, int client,
+                       int keeper)
+{
     const struct sockaddr_un address = {.sun_family = AF_UNIX};
-    VtEngine engine;
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    vt_engine_init(&engine);
-    vt_engine_take_job(&engine, new_job());
-    engine.run = client;
-    engine.keeper = keeper;
-    engine.control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bind(engine.control, (const struct sockaddr *)&address, sizeof(sa_family_t));
-    listen(engine.control, 1);
-    engine.plan = vt_plan_new(engine.job, engine.slots, "vmlinux", NULL);
-    engine.go = on_go;
-    engine.nodes_part = &part;
-    vt_client_start(&engine);
-    vt_control_start(&engine);
-    vt_life_start(&engine);
-    vt_team_start(&engine);
+    vt_engine_init(engine);
+    vt_engine_take_job(engine, new_job(nodes));
+    engine->run = client;
+    engine->keeper = keeper;
+    engine->control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bind(engine->control, (const struct sockaddr *)&address, sizeof(sa_family_t));
+    listen(engine->control, 1);
+    engine->plan = vt_plan_new(engine->job, engine->slots, "vmlinux", NULL);
+    engine->go = on_go;
+    engine->nodes_part = part;
+    vt_client_start(engine);
+    vt_control_start(engine);
+    vt_life_start(engine);
+    vt_team_start(engine);
+}
+
+static void leave(VtEngine *engine)
+{
+    g_main_loop_run(engine->loop);
+    vt_team_end(engine);
+    vt_control_end(engine);
+    _exit(0);
+}
+
+/* The same, with one follower, in clear. */
+static void lead_one(int client, int follower, int keeper)
+{
+    static const VtNodesPart part = {.secure = in_clear};
+    VtEngine engine;
+    run_engine(&engine, &part, 2, client, keeper);
     if (!vt_team_take(&engine, 1, follower) || vt_team_take(&engine, 1, -1) ||
         vt_team_take(&engine, 2, -1) || vt_team_take(&engine, 0, -1))
         _exit(1);
-    g_main_loop_run(engine.loop);
-    vt_team_end(&engine);
-    vt_control_end(&engine);
-    _exit(0);
+    leave(&engine);
 }
 
 static void team_start(Team *team)
@@ -98,7 +122,7 @@ static void team_start(Team *team)
         close(client[0]);
         close(follower[0]);
         close(keeper[1]);
-        run_engine(client[1], follower[1], keeper[0]);
+        lead_one(client[1], follower[1], keeper[0]);
     }
     close(client[1]);
     close(follower[1]);
@@ -288,6 +312,126 @@ static void test_last_word(void)
               "node 10.0.0.2: its engine is gone: it was killed, or the node was lost");
 }
 
+/* A follower that has no guests. */
+typedef struct {
+    VtChannel *channel;
+    guint node;
+} Follower;
+
+static void on_follower_frame(const WireHeader *header, const guint8 *payload, gpointer data)
+{
+    Follower *follower = data;
+    if (header->type == VT_TEAM_GO)
+        vt_channel_send(follower->channel, VT_TEAM_READY, 0, NULL, 0);
+    if (header->type == VT_TEAM_PING)
+        vt_channel_send(follower->channel, VT_TEAM_PING, 0, NULL, 0);
+}
+
+static void on_follower_closed(const char *reason, gpointer data)
+{
+    g_assert_cmpstr(reason, ==, "");
+}
+
+static void follower_start(Follower *follower, guint node, int fd)
+{
+    static const guint8 key[VT_SECURE_KEY_SIZE] = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                                   0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                                   0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                                   0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
+    const VtChannelHandlers handlers = {.frame = on_follower_frame, .closed = on_follower_closed};
+    guint8 name[64], hello[8];
+    g_autofree char *text = g_strdup_printf("vnode%u-0", node + 1);
+    WireWriter name_writer = wire_writer(name, sizeof name);
+    WireWriter hello_writer = wire_writer(hello, sizeof hello);
+    wire_put_string(&name_writer, text);
+    wire_put_u32(&name_writer, 0x0a4d0001 + (node << 8));
+    wire_put_u32(&name_writer, 1);
+    wire_put_u16(&hello_writer, 1);
+    wire_put_u16(&hello_writer, 1);
+    wire_put_u32(&hello_writer, node);
+    *follower = (Follower){vt_channel_new(fd, &handlers, follower), node};
+    g_assert_true(vt_channel_secure(follower->channel, true, key));
+    vt_channel_send(follower->channel, VT_TEAM_NAME, 0, name, name_writer.used);
+    vt_channel_send(follower->channel, VT_TEAM_HELLO, 0, hello, hello_writer.used);
+}
+
+static void lead_many(const int *followers, guint n, int client, int keeper)
+{
+    static const VtNodesPart part = {.secure = vt_channel_secure};
+    VtEngine engine;
+    run_engine(&engine, &part, n + 1, client, keeper);
+    engine.go = on_go_ready;
+    for (guint i = 0; i < n; i++)
+        if (!vt_team_take(&engine, i + 1, followers[i]))
+            _exit(1);
+    leave(&engine);
+}
+
+static char *read_status(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/status", pid);
+    g_autofree char *folder = g_strdup_printf("/proc/%d/fd", pid);
+    g_autofree char *text = NULL;
+    g_autoptr(GDir) fds = g_dir_open(folder, 0, NULL);
+    guint n = 0;
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    while (g_dir_read_name(fds))
+        n++;
+    const char *at = strstr(text, "RssAnon:");
+    return g_strdup_printf("%u descriptors, %.*s", n, (int)strcspn(at, "\n"), at);
+}
+
+/* As many nodes as a job may have: all come, and all are told of all. What it takes is said, not judged. */
+static void test_many(void)
+{
+    enum { MANY = VT_NODES_MAX - 1 };
+    static Follower followers[MANY];
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    static int ours[MANY], theirs[MANY];
+    int client[2], keeper[2];
+    bool is_ready = false;
+    gint64 start_us = g_get_monotonic_time();
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client));
+    g_assert_no_errno(pipe(keeper));
+    for (guint i = 0; i < MANY; i++) {
+        int pair[2];
+        g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+        ours[i] = pair[0], theirs[i] = pair[1];
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (guint i = 0; i < MANY; i++)
+            close(ours[i]);
+        close(client[0]);
+        close(keeper[1]);
+        lead_many(theirs, MANY, client[1], keeper[0]);
+    }
+    close(client[1]);
+    close(keeper[0]);
+    for (guint i = 0; i < MANY; i++) {
+        close(theirs[i]);
+        follower_start(&followers[i], i + 1, ours[i]);
+    }
+    while (!is_ready) {
+        if (vt_fd_wait(client[0], 1)) {
+            WireHeader header;
+            g_assert_cmpint(ctl_door_receive(client[0], &header, payload, PATIENCE_MS), ==, 0);
+            g_assert_cmpuint(header.type, !=, CTL_OUTCOME);
+            is_ready = header.type == CTL_PHASE && header.aux == CTL_PHASE_READY;
+        }
+        while (g_main_context_iteration(NULL, FALSE))
+            ;
+    }
+    g_autofree char *status = read_status(pid);
+    g_test_message("%d nodes ready after %" G_GINT64_FORMAT " ms; the leader: %s", MANY + 1,
+                   (g_get_monotonic_time() - start_us) / 1000, status);
+    close(keeper[1]);
+    waitpid(pid, NULL, 0);
+    close(client[0]);
+    for (guint i = 0; i < MANY; i++)
+        vt_channel_free(followers[i].channel);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -297,5 +441,6 @@ int main(int argc, char **argv)
     g_test_add_func("/team/turns", test_turns);
     g_test_add_func("/team/go", test_go);
     g_test_add_func("/team/last-word", test_last_word);
+    g_test_add_func("/team/many", test_many);
     return g_test_run();
 }
