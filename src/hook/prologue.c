@@ -60,10 +60,10 @@ static const char *start_guest(const Hook *hook, long long deadline_ms)
         ctl_autofd door = ctl_door_connect(CTL_DOOR_HOOK, CONNECT_MS);
         if (door < 0)
             return "vTorque's daemon does not run on this node";
-        problem = closed;
-        if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) == 0 &&
-            hook_send_files(door) == 0)
-            problem = wait_for_guest(door, deadline_ms);
+        /* Who has answered and left takes nothing more: the answer is there all the same. */
+        if (ctl_door_send(door, CTL_DOOR_START, 0, order, strlen(order), NULL, 0) == 0)
+            hook_send_files(door);
+        problem = wait_for_guest(door, deadline_ms);
         if (problem == closed)
             nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     } while (problem == closed && ctl_now_ms() < patience_ms);

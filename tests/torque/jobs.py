@@ -479,6 +479,31 @@ def no_daemon():
     assert not os.path.exists(f"{BED.folder}/ran-on-the-host")
 
 
+def answered_at_once():
+    """a daemon that answers and leaves before the prologue has said all: the answer counts"""
+    text = b"no, and that at once"
+    frame = struct.pack("<IBBHH", len(text) + 2, 132, 12, 0, len(text)) + text
+    environment = {"PBS_RESOURCE_GRES": word(TINY), "PBS_NUM_NODES": "1", "PBS_NP": "1", "PBS_NODEFILE": f"{BED.folder}/nodes", "PBS_O_WORKDIR": "/",
+                   "PATH": "/usr/bin:/bin"}
+    with open(environment["PBS_NODEFILE"], "w", encoding="ascii") as file:
+        file.write("node\n")
+    words = [f"{BED.home}/mom_priv/prologue", "99.head", BED.user.name, "x", "name", "nodes=1", "batch", "", "/none"]
+    with without_daemon():
+        os.unlink(HOOK_SOCKET)
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(HOOK_SOCKET)
+            door.listen(8)
+            for wait in (0, 0.001) * 5:
+                hook = subprocess.Popen(words, env=environment, cwd=f"{BED.home}/mom_priv", stderr=subprocess.PIPE)
+                connection = door.accept()[0]
+                time.sleep(wait)
+                connection.send(frame)
+                connection.close()
+                said = hook.communicate(timeout=lib.DEADLINE)[1]
+                equal((hook.returncode, said), (1, b"vTorque: the job was not run: " + text + b"\n"), wait)
+    os.unlink(environment["PBS_NODEFILE"])
+
+
 def bad_settings():
     """settings that cannot be read: bare jobs as ever, the others fail with file and line"""
     with other_settings(NO_SUCH_KEY="1"):
@@ -716,7 +741,7 @@ TESTS = (
     tiny, several, host, statuses, from_stdin, directives, array, depends, large, two_users, bare_metal,
     deleted_running, deleted_in_prologue, failing_precancel, walltime, cput, signals, stopped, requeued, mom_restarted, set_up_again,
     dies("keeper", "engine was killed"), dies("engine", "engine was killed"), dies("qemu", "QEMU died"),
-    user_killed, daemon_restarted, daemon_late, no_daemon, bad_settings, run_missing,
+    user_killed, daemon_restarted, daemon_late, no_daemon, answered_at_once, bad_settings, run_missing,
     site_prologue("echo site", "0", "prints, then the job's"), site_prologue("exit 1", "-2", "fails: no guest"),
     site_prologue("kill -KILL $$", "-2", "dies by a signal: that is no success"),
     *(forged(number, text, pattern) for number, (text, pattern) in enumerate(FORGED)), forged_good, nobody_came,
