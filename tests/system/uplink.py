@@ -293,7 +293,7 @@ def settings(site):
         result = site.tiny("cat /etc/resolv.conf /sys/class/net/eth0/address; grep 127.0.1.1 /etc/hosts; uname -n")
     lines = result.out.decode().splitlines()
     equal((result.status, lines[:3]), (0, ["nameserver 192.0.2.2", "nameserver 2001:db8::1", "search a.example b.example"]), result)
-    equal(lines[3][:12], "0a:0b:0c:01:")
+    equal(lines[3][:15], "0a:0b:0c:00:01:")  # prefix, node, card
     equal(lines[4], f"127.0.1.1 {lines[5]}.hpc.example {lines[5]}")
 
 
