@@ -29,7 +29,6 @@ COUNT = "echo up\nn=0; while [ $n -lt 40 ]; do n=$((n + 1)); echo $n; sleep 0.1;
 FOREVER = "echo up\nwhile :; do sleep 0.1; done\n"
 # What a guest of BusyBox reaches: a port that nobody listens to answers at once, a host that is not there does not.
 REACH = 'for host in $(sort -u "$PBS_NODEFILE"); do nc -w 30 $host 9 </dev/null 2>&1 | grep -c refused; done\n'
-EXCHANGES = os.environ.get("VTORQUE_MPI", "46")
 MUNGED = None
 
 
@@ -178,15 +177,6 @@ def mpi():
     equal((status, sorted(out.splitlines())), (0, [f"rank {n} of 4 on {name}" for n, name in enumerate(("vnode1-0", "vnode1-1", "vnode2-0", "vnode2-1"))]), err)
 
 
-def exchange():
-    """MPI over three nodes, two ranks on each: what they send each other arrives as it was sent"""
-    subprocess.run(["mpicc.openmpi", "-O2", "-o", f"{jobs.BED.folder}/exchange", f"{os.environ['VTORQUE_SOURCE']}/tests/system/exchange.c"], check=True)
-    os.chmod(f"{jobs.BED.folder}/exchange", 0o755)
-    script = f"mpirun {jobs.BED.folder}/exchange {EXCHANGES}\n"
-    status, out, err = finish(script, "-l", "nodes=3:ppn=2", vm="img=debian,vcpus=2,ram=384M")
-    equal((status, out), (0, f"6 ranks, {EXCHANGES} exchanges, 0 bytes wrong\n"), err)
-
-
 def no_network():
     """net=none: the machines have no network, and the job runs on both nodes"""
     status, out, err = finish('cat "$PBS_NODEFILE"; ls /sys/class/net\n', "-l", "nodes=2", vm=TINY + ",net=none")
@@ -333,43 +323,6 @@ def twice():
         equal(over(job_id)[0], 0)
 
 
-@contextlib.contextmanager
-def bound(node, source, target):
-    """A file or folder of one node that has another in its place."""
-    subprocess.run([*node.prefix(), "mount", "--bind", source, target], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*node.prefix(), "umount", target], check=True)
-
-
-def other_settings():
-    """the other node's settings say something else: a line that names node and cause"""
-    conf = f"{jobs.VT.site.folder}/etc/vtorque.conf"
-    other = f"{jobs.VT.site.folder}/etc/other.conf"
-    with open(conf, encoding="utf-8") as file:
-        text = file.read()
-    for line, said in (("VTORQUE_ENABLED=false\n", "node node2: this site takes no new jobs"), ("NET_TRANSPORT=auto\n", "node node2: no private network between nodes"),
-                       ("nonsense\n", "node node2: the order is refused")):
-        name = line.partition("=")[0]
-        with open(other, "w", encoding="utf-8") as file:
-            file.write("".join(row for row in text.splitlines(True) if not row.startswith(f"{name}=")) + line)
-        with bound(jobs.BED.nodes[1], other, conf):
-            found = refused()
-        assert said in found, found
-    os.unlink(other)
-
-
-def no_image():
-    """the image is not in the other node's pool: a line that names node and image"""
-    empty = f"{jobs.VT.site.folder}/empty"
-    os.mkdir(empty)
-    with bound(jobs.BED.nodes[1], empty, f"{jobs.VT.site.folder}/images"):
-        found = refused("img=debian,ram=256M")
-    os.rmdir(empty)
-    assert "node node2: no image 'debian' in pool" in found, found
-
-
 def deleted_anywhen():
     """qdel at ten points from the submission on: nothing is left on any node, whatever it came to"""
     for tenths in range(0, 40, 4):
@@ -380,39 +333,6 @@ def deleted_anywhen():
         wait_for(lambda: not any(part_of(job_id, node) for node in jobs.BED.nodes), "the end on all nodes")
         forget(job_id)
         equal(jobs.VT.left(), [], f"left behind, deleted after {tenths / 10} s")
-
-
-def mom_killed():
-    """the other node's mom is killed: the job ends as ever, and its machine there with it, though no epilogue comes"""
-    node = jobs.BED.nodes[1]
-    with running(COUNT) as (job_id, _):
-        jobs.BED.kill_mom(node=node)
-        jobs.BED.wait(job_id)
-        wait_for(lambda: not part_of(job_id, node), "the end on the other node")
-        jobs.BED.start_mom(node)
-        forget(job_id)
-        equal(over(job_id)[0], 0)
-
-
-def storm():
-    """jobs in a row, of each something is killed on some node: nothing is left, and the daemons do not grow"""
-    before = [daemon_size(daemon) for daemon in jobs.VT.daemons]
-    for number in range(int(os.environ.get("VTORQUE_STORM_PEERS", "4"))):
-        with running() as (job_id, parts):
-            part = parts[number % 2]
-            what = ("engine", "keeper", "machine")[number % 3]
-            os.kill(machine_of(part["engine"]) if what == "machine" else part[what], signal.SIGKILL)
-            equal(over(job_id)[0], 125, f"{number}: {what}")
-    for (files, kib), daemon in zip(before, jobs.VT.daemons):
-        now_files, now_kib = daemon_size(daemon)
-        equal(now_files, files, "descriptors of a daemon")
-        assert now_kib <= kib + 1024, f"a daemon has {now_kib} KiB, {kib} before"
-
-
-def daemon_size(daemon):
-    """(descriptors, KiB of memory) of a daemon; the process itself, which nsenter has become."""
-    with open(f"/proc/{daemon.pid}/status", encoding="ascii") as file:
-        return len(os.listdir(f"/proc/{daemon.pid}/fd")), int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
 
 # Strangers
@@ -603,10 +523,10 @@ def second_run():
         equal(over(job_id)[0], 0)
 
 
-TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_registration, other_settings, twice, deleted_anywhen, mom_killed, storm, forged,
+TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_registration, twice, deleted_anywhen, forged,
          garbage, vxlan]
 if os.path.exists(f"{IMAGES}/debian.json"):
-    TESTS += [mpi, exchange, no_image]
+    TESTS.append(mpi)
 
 if __name__ == "__main__":
     with Munged() as MUNGED:
