@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/jobs.c - jobs that live on this machine.
+ * cli/jobs.c - jobs that live on this machine, and on others.
  *
  * Reads from: run folders of this uid, the daemon, engines. Trusts: the folders (made by keepers of
  * this uid); of an engine's answer only that it is text, which is made printable.
@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "cli/cluster.h"
 #include "cli/terminal.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
@@ -24,12 +25,16 @@
 
 #define ASK_TIMEOUT_MS 2000
 #define END_PATIENCE_MS 15000 /* for an engine, after the grace */
+#define GONE_MS 10000         /* for its keeper, on another node */
+#define RETRY_US 200000
+#define NODES_AT_ONCE 16
 
 void vt_live_job_free(VtLiveJob *job)
 {
     if (!job)
         return;
     g_free(job->id);
+    g_free(job->node);
     g_free(job->name);
     g_free(job->user);
     g_free(job->vm);
@@ -70,34 +75,58 @@ static long long number_of(const char *text, const char *key)
     return ctl_text_find(text, key, value, sizeof value) ? g_ascii_strtoll(value, NULL, 10) : 0;
 }
 
-/* The batch system's jobs, where there is a daemon. Root sees them as its own. */
-static void add_batch(GPtrArray *jobs)
+static bool has_job(const GPtrArray *jobs, const char *id)
+{
+    for (guint i = 0; i < jobs->len; i++)
+        if (strcmp(((const VtLiveJob *)jobs->pdata[i])->id, id) == 0)
+            return true;
+    return false;
+}
+
+/* What a daemon lists over `door`, but for those that are there already; `node`: its name, NULL for this
+ * one's. False: not all of it came. */
+static bool add_listed(GPtrArray *jobs, int door, const char *node)
 {
     WireHeader header;
     char text[WIRE_STRING_MAX + 1];
-    vt_autofd door = geteuid() == 0 ? -1 : ctl_door_connect(CTL_DOOR_USER, 0);
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
-    if (door < 0 || ctl_door_send(door, CTL_DOOR_LIST, 0, NULL, 0, NULL, 0) < 0)
-        return;
+    if (ctl_door_send(door, CTL_DOOR_LIST, 0, NULL, 0, NULL, 0) < 0)
+        return false;
     while (ctl_door_receive(door, &header, payload, ASK_TIMEOUT_MS) == 0 &&
-           header.type == CTL_ANSWER && header.length > 0) {
+           header.type == CTL_ANSWER) {
+        if (header.length == 0)
+            return true;
         WireReader reader = wire_reader(payload, header.length);
         wire_get_string(&reader, text, sizeof text);
         CtlLive live = {.slot = (int)number_of(text, "slot="),
                         .keeper = (pid_t)number_of(text, "keeper="),
                         .started = number_of(text, "started=")};
         if (!reader.ok || !ctl_text_find(text, "id=", live.id, sizeof live.id))
-            return;
+            return false;
         ctl_text_find(text, "name=", live.name, sizeof live.name);
         VtLiveJob *job = job_new(&live);
         job->is_batch = true;
-        g_ptr_array_add(jobs, job);
+        job->node = g_strdup(node);
+        if (node && has_job(jobs, job->id))
+            vt_live_job_free(job);
+        else
+            g_ptr_array_add(jobs, job);
     }
+    return false;
 }
 
-/* All jobs, of whom no engine was asked yet; `is_swept`: without what killed keepers left, for which
- * it may have to wait. */
-static GPtrArray *load_all(bool is_swept, GError **error)
+/* The batch system's jobs, where there is a daemon. Root sees them as its own. False: there is none. */
+static bool add_batch(GPtrArray *jobs)
+{
+    vt_autofd door = geteuid() == 0 ? -1 : ctl_door_connect(CTL_DOOR_USER, 0);
+    if (door >= 0)
+        add_listed(jobs, door, NULL);
+    return door >= 0;
+}
+
+/* All jobs here, of whom no engine was asked yet; `is_swept`: without what killed keepers left, for which
+ * it may have to wait. `is_node`, which may be NULL: there is a daemon. */
+static GPtrArray *load_all(bool is_swept, bool *is_node, GError **error)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
     vt_autofd root = open_root(error);
@@ -109,7 +138,9 @@ static GPtrArray *load_all(bool is_swept, GError **error)
     for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
         if (ctl_live_load(root, slot, &live) == 0)
             g_ptr_array_add(jobs, job_new(&live));
-    add_batch(jobs);
+    bool has_daemon = add_batch(jobs);
+    if (is_node)
+        *is_node = has_daemon;
     return g_steal_pointer(&jobs);
 }
 
@@ -134,9 +165,84 @@ static void ask_engine(VtLiveJob *job)
     job->memory_mib = value_of(text, "memory_mib=");
 }
 
-GPtrArray *vt_jobs_list(GError **error)
+/* Names of nodes with jobs of this user's, in virtual machines, that are not among `jobs`. (transfer full) */
+static GPtrArray *nodes_of(const VtCluster *cluster, const GPtrArray *places, const GPtrArray *jobs)
 {
-    GPtrArray *jobs = load_all(true, error);
+    GPtrArray *nodes = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < places->len; i++) {
+        const VtPlace *place = places->pdata[i];
+        if (!place->node || !place->is_running || !place->has_request ||
+            g_strcmp0(place->owner, g_get_user_name()) != 0 ||
+            vt_cluster_is_here(cluster, place->node) || has_job(jobs, place->id) ||
+            g_ptr_array_find_with_equal_func(nodes, place->node, g_str_equal, NULL))
+            continue;
+        g_ptr_array_add(nodes, g_strdup(place->node));
+    }
+    return nodes;
+}
+
+static void add_problem(GPtrArray *problems, GError *error)
+{
+    g_ptr_array_add(problems, g_strdup(error->message));
+    g_error_free(error);
+}
+
+/* Nodes number `first` and on, at the same time: one that is dead is waited for once. */
+static void ask_nodes(const VtCluster *cluster, const GPtrArray *nodes, guint first,
+                      GPtrArray *jobs, GPtrArray *problems)
+{
+    int fds[NODES_AT_ONCE];
+    guint n = MIN(nodes->len - first, NODES_AT_ONCE);
+    GError *error = NULL;
+    for (guint i = 0; i < n; i++) {
+        fds[i] = vt_cluster_start(cluster, nodes->pdata[first + i], &error);
+        if (fds[i] < 0)
+            add_problem(problems, g_steal_pointer(&error));
+    }
+    for (guint i = 0; i < n; i++) {
+        const char *node = nodes->pdata[first + i];
+        vt_autofd door = fds[i];
+        if (door < 0)
+            continue;
+        if (!vt_cluster_wait(door, node, &error)) {
+            /* A job may end meanwhile. */
+            if (error->code == VT_ERROR_USER)
+                g_clear_error(&error);
+            else
+                add_problem(problems, g_steal_pointer(&error));
+        } else if (!add_listed(jobs, door, node)) {
+            g_ptr_array_add(problems, g_strdup_printf("node '%s': does not list its jobs", node));
+        }
+    }
+}
+
+/* `is_node`: a daemon is here. So a machine need not be one that jobs are submitted from. */
+static void add_afar(GPtrArray *jobs, bool is_node, GPtrArray *problems)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VtCluster) cluster = vt_cluster_load(&error);
+    if (!cluster) {
+        if (error && !is_node && geteuid() != 0)
+            g_ptr_array_add(problems, g_strdup_printf("jobs on other nodes are not looked for: %s",
+                                                      error->message));
+        return;
+    }
+    g_autoptr(GPtrArray) places = vt_cluster_find(cluster, NULL, &error);
+    if (!places) {
+        add_problem(problems, g_steal_pointer(&error));
+        return;
+    }
+    g_autoptr(GPtrArray) nodes = nodes_of(cluster, places, jobs);
+    for (guint i = 0; i < nodes->len; i += NODES_AT_ONCE)
+        ask_nodes(cluster, nodes, i, jobs, problems);
+}
+
+GPtrArray *vt_jobs_list(GPtrArray *problems, GError **error)
+{
+    bool is_node = false;
+    GPtrArray *jobs = load_all(true, &is_node, error);
+    if (jobs)
+        add_afar(jobs, is_node, problems);
     for (guint i = 0; jobs && i < jobs->len; i++)
         ask_engine(jobs->pdata[i]);
     return jobs;
@@ -149,9 +255,67 @@ static bool names(const char *given, const char *id)
            (id[length] == '\0' || id[length] == '.');
 }
 
+/* The place of a job that runs on another node. (transfer full) */
+static VtPlace *find_place(const VtCluster *cluster, const char *id, GError **error)
+{
+    g_autoptr(GPtrArray) places = vt_cluster_find(cluster, id, error);
+    if (!places)
+        return NULL;
+    g_autoptr(VtPlace) place = places->len == 1 ? g_ptr_array_steal_index(places, 0) : NULL;
+    if (!place)
+        vt_error_set(error, VT_ERROR_USER, "'%s' is not one job", id);
+    else if (!place->has_request)
+        vt_error_set(error, VT_ERROR_USER, "job '%s' is none in virtual machines", place->id);
+    else if (!place->is_running || !place->node)
+        vt_error_set(error, VT_ERROR_USER, "job '%s' does not run: its state is '%s'", place->id,
+                     place->state ? place->state : "?");
+    else if (vt_cluster_is_here(cluster, place->node))
+        vt_error_set(error, VT_ERROR_USER, "job '%s' has no virtual machine here that is yours",
+                     place->id);
+    else
+        return g_steal_pointer(&place);
+    return NULL;
+}
+
+/* The jobs of this user's on a node. (transfer full) */
+static GPtrArray *list_node(const VtCluster *cluster, const char *node, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
+    vt_autofd door = vt_cluster_start(cluster, node, error);
+    if (door < 0 || !vt_cluster_wait(door, node, error))
+        return NULL;
+    if (!add_listed(jobs, door, node)) {
+        vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
+        return NULL;
+    }
+    return g_steal_pointer(&jobs);
+}
+
+static VtLiveJob *find_afar(const char *id, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(VtCluster) cluster = vt_cluster_load(&problem);
+    if (!cluster) {
+        vt_error_set(error, VT_ERROR_USER, "no job '%s' lives here%s%s%s", id,
+                     problem ? ", and other nodes are not asked: " : "",
+                     problem ? problem->message : "", problem ? "" : " (see 'vmgr list')");
+        return NULL;
+    }
+    g_autoptr(VtPlace) place = find_place(cluster, id, error);
+    g_autoptr(GPtrArray) jobs = place ? list_node(cluster, place->node, error) : NULL;
+    for (guint i = 0; jobs && i < jobs->len; i++)
+        if (strcmp(((const VtLiveJob *)jobs->pdata[i])->id, place->id) == 0)
+            return g_ptr_array_steal_index(jobs, i);
+    if (jobs)
+        vt_error_set(error, VT_ERROR_USER,
+                     "job '%s' has no virtual machine on node '%s' that is yours", place->id,
+                     place->node);
+    return NULL;
+}
+
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
 {
-    g_autoptr(GPtrArray) jobs = load_all(false, error);
+    g_autoptr(GPtrArray) jobs = load_all(false, NULL, error);
     guint found = 0, n = 0;
     for (guint i = 0; jobs && i < jobs->len; i++) {
         const VtLiveJob *job = jobs->pdata[i], *first = jobs->pdata[found];
@@ -166,14 +330,20 @@ VtLiveJob *vt_jobs_find(const char *id, GError **error)
     }
     if (n == 1)
         return g_ptr_array_steal_index(jobs, found);
-    if (jobs)
-        vt_error_set(error, VT_ERROR_USER, "no job '%s' lives here (see 'vmgr list')", id);
-    return NULL;
+    return jobs ? find_afar(id, error) : NULL;
 }
 
-static int connect_daemon(const VtLiveJob *job)
+static int connect_afar(const char *node, GError **error)
 {
-    vt_autofd door = ctl_door_connect(CTL_DOOR_USER, 0);
+    g_autoptr(VtCluster) cluster = vt_cluster_load(error);
+    vt_autofd door = cluster ? vt_cluster_start(cluster, node, error) : -1;
+    return door >= 0 && vt_cluster_wait(door, node, error) ? vt_fd_steal(&door) : -1;
+}
+
+static int connect_daemon(const VtLiveJob *job, GError **error)
+{
+    vt_autofd door =
+        job->node ? connect_afar(job->node, error) : ctl_door_connect(CTL_DOOR_USER, 0);
     int err = door < 0 ? door : ctl_door_send_text(door, CTL_DOOR_CONTROL, 0, job->id);
     return err < 0 ? err : vt_fd_steal(&door);
 }
@@ -181,10 +351,10 @@ static int connect_daemon(const VtLiveJob *job)
 int vt_jobs_connect(const VtLiveJob *job, GError **error)
 {
     vt_autofd root = job->is_batch ? -1 : open_root(NULL);
-    vt_autofd fd = job->is_batch ? connect_daemon(job)
+    vt_autofd fd = job->is_batch ? connect_daemon(job, error)
                    : root < 0    ? root
                                  : ctl_live_connect(root, job->slot);
-    if (fd < 0)
+    if (fd < 0 && (!error || !*error))
         vt_error_set_errno(error, VT_ERROR_HOST, -fd, "cannot reach the engine of job '%s'",
                            job->id);
     return vt_fd_steal(&fd);
@@ -234,6 +404,24 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
     return fd < 0 ? NULL : vt_jobs_ask_on(fd, job, request, aux, NULL, 0, timeout_ms, error);
 }
 
+/* That a connection has ended is no proof of what it led to. */
+static bool wait_until_gone(const VtLiveJob *job, GError **error)
+{
+    gint64 deadline_us = g_get_monotonic_time() + GONE_MS * G_GINT64_CONSTANT(1000);
+    g_autoptr(VtCluster) cluster = vt_cluster_load(error);
+    while (cluster) {
+        g_autoptr(GError) problem = NULL;
+        g_autoptr(GPtrArray) jobs = list_node(cluster, job->node, &problem);
+        if (jobs ? !has_job(jobs, job->id) : problem->code == VT_ERROR_USER)
+            return true;
+        if (g_get_monotonic_time() > deadline_us)
+            return vt_error_set(error, VT_ERROR_HOST, "job '%s' may not have ended: %s", job->id,
+                                jobs ? "it is still there" : problem->message);
+        g_usleep(RETRY_US);
+    }
+    return false;
+}
+
 /* Its keeper is root's: where the engine does not obey, the batch system's own order does. */
 static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **error)
 {
@@ -247,7 +435,7 @@ static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **err
     if (!taken || !vt_fd_wait(fd, grace_ms + END_PATIENCE_MS) || recv(fd, &byte, 1, 0) > 0)
         return vt_error_set(error, VT_ERROR_HOST,
                             "job '%s' does not end: end it by the batch system", job->id);
-    return true;
+    return !job->node || wait_until_gone(job, error);
 }
 
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)

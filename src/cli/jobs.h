@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/jobs.h - the jobs of this user (root: of the node) that live here: those that the user has
- * started, found by their run folders, and those of the batch system, by way of the daemon.
+ * cli/jobs.h - the jobs of this user (root: of the node): those that the user has started here, found by
+ * their run folders; those of the batch system that live here, by way of the daemon; those on other nodes, by
+ * cli/cluster.h.
  */
 #pragma once
 
@@ -13,6 +14,7 @@ typedef struct {
     int slot;
     pid_t keeper;
     bool is_batch; /* the daemon's, and not to be seen but by asking it */
+    char *node;    /* on which it is; NULL: this one */
     char *id;
     char *name;
     gint64 started; /* seconds since 1970 */
@@ -26,12 +28,12 @@ typedef struct {
     char *memory_mib; /* that its cgroup holds it to; "0": nothing does */
 } VtLiveJob;
 
-/* All of them, by slot, one's own first. What killed keepers left is removed on the way. (transfer
- * full) of VtLiveJob, or NULL. */
-GPtrArray *vt_jobs_list(GError **error);
+/* All of them, by slot, one's own first, then by node. What killed keepers left is removed on the way. Nodes
+ * that could not be asked are told in `problems` (of char *). (transfer full) of VtLiveJob, or NULL. */
+GPtrArray *vt_jobs_list(GPtrArray *problems, GError **error);
 
-/* The job named `id`; a unique part of it up to a dot is enough. NULL and VT_ERROR_USER if there is
- * none. (transfer full) */
+/* The job named `id`; a unique part of it up to a dot is enough. Other nodes are asked where it does not live
+ * here. NULL and VT_ERROR_USER if there is none; another if that cannot be said. (transfer full) */
 VtLiveJob *vt_jobs_find(const char *id, GError **error);
 void vt_live_job_free(VtLiveJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtLiveJob, vt_live_job_free)
@@ -53,5 +55,5 @@ VtLiveJob *vt_jobs_find_machine(const char *text, guint8 *machine, GError **erro
 
 /* Ends the job and waits until its run folder is gone. An engine that does not obey in time is
  * ended by its keeper, a keeper that does not by SIGKILL. Of the batch system's jobs the end of the
- * engine is waited for, which must obey. */
+ * engine is waited for, which must obey; another node is asked again afterwards. */
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error);

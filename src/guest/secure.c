@@ -12,18 +12,18 @@
     "+GROUP-SECP256R1:+SIGN-EDDSA-ED25519:+CTYPE-X509:%NO_TICKETS"
 #define IDENTITY "vtorque" /* the key is the connection's alone: there is nobody to tell apart */
 
-typedef struct {
+struct VtSecure {
     gnutls_session_t session;
     gnutls_psk_client_credentials_t client;
     gnutls_psk_server_credentials_t server;
     guint8 key[VT_SECURE_KEY_SIZE];
     bool is_ready;
     gsize unsent; /* bytes of a write that the library has taken but not sent */
-} Secure;
+};
 
 static int give_key(gnutls_session_t session, const char *identity, gnutls_datum_t *key)
 {
-    const Secure *secure = gnutls_session_get_ptr(session);
+    const VtSecure *secure = gnutls_session_get_ptr(session);
     if (strcmp(identity, IDENTITY) != 0)
         return -1;
     key->data = gnutls_malloc(VT_SECURE_KEY_SIZE);
@@ -34,7 +34,7 @@ static int give_key(gnutls_session_t session, const char *identity, gnutls_datum
     return 0;
 }
 
-static bool set_credentials(Secure *secure, bool is_server)
+static bool set_credentials(VtSecure *secure, bool is_server)
 {
     const gnutls_datum_t key = {secure->key, VT_SECURE_KEY_SIZE};
     if (is_server) {
@@ -49,9 +49,10 @@ static bool set_credentials(Secure *secure, bool is_server)
            gnutls_credentials_set(secure->session, GNUTLS_CRD_PSK, secure->client) >= 0;
 }
 
-static void secure_free(gpointer data)
+void vt_secure_free(VtSecure *secure)
 {
-    Secure *secure = data;
+    if (!secure)
+        return;
     gnutls_deinit(secure->session);
     if (secure->client)
         gnutls_psk_free_client_credentials(secure->client);
@@ -61,9 +62,9 @@ static void secure_free(gpointer data)
     g_free(secure);
 }
 
-static Secure *secure_new(int fd, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE])
+VtSecure *vt_secure_new(int fd, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE])
 {
-    Secure *secure = g_new0(Secure, 1);
+    VtSecure *secure = g_new0(VtSecure, 1);
     unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL |
                      (is_server ? GNUTLS_SERVER : GNUTLS_CLIENT);
     memcpy(secure->key, key, sizeof secure->key);
@@ -76,7 +77,7 @@ static Secure *secure_new(int fd, bool is_server, const guint8 key[VT_SECURE_KEY
     gnutls_handshake_set_timeout(secure->session, GNUTLS_INDEFINITE_TIMEOUT);
     if (gnutls_priority_set_direct(secure->session, PRIORITIES, NULL) < 0 ||
         !set_credentials(secure, is_server)) {
-        secure_free(secure);
+        vt_secure_free(secure);
         return NULL;
     }
     return secure;
@@ -97,11 +98,8 @@ static ssize_t judge(ssize_t n)
     return -1;
 }
 
-/* Goes on with the handshake. False in `errno` terms: EAGAIN: not yet over; EPROTO: the peer has not the
- * key, or speaks something else. */
-static bool handshake(gpointer data)
+bool vt_secure_handshake(VtSecure *secure)
 {
-    Secure *secure = data;
     if (secure->is_ready)
         return true;
     int err = gnutls_handshake(secure->session);
@@ -113,18 +111,16 @@ static bool handshake(gpointer data)
     return secure->is_ready;
 }
 
-static ssize_t read_bytes(gpointer data, void *bytes, gsize size)
+ssize_t vt_secure_read(VtSecure *secure, void *bytes, gsize size)
 {
-    Secure *secure = data;
-    if (!handshake(secure))
+    if (!vt_secure_handshake(secure))
         return -1;
     return judge(gnutls_record_recv(secure->session, bytes, size));
 }
 
-static ssize_t write_bytes(gpointer data, const void *bytes, gsize size)
+ssize_t vt_secure_write(VtSecure *secure, const void *bytes, gsize size)
 {
-    Secure *secure = data;
-    if (!handshake(secure))
+    if (!vt_secure_handshake(secure))
         return -1;
     /* What was taken before goes first, and counts for the bytes that are now offered again. */
     if (secure->unsent > 0) {
@@ -140,25 +136,45 @@ static ssize_t write_bytes(gpointer data, const void *bytes, gsize size)
     return judge(n);
 }
 
+bool vt_secure_has_pending(const VtSecure *secure)
+{
+    return gnutls_record_check_pending(secure->session) > 0;
+}
+
+/* The same for a channel. */
+static ssize_t read_bytes(gpointer data, void *bytes, gsize size)
+{
+    return vt_secure_read(data, bytes, size);
+}
+
+static ssize_t write_bytes(gpointer data, const void *bytes, gsize size)
+{
+    return vt_secure_write(data, bytes, size);
+}
+
 static bool is_ready(gpointer data)
 {
-    return ((const Secure *)data)->is_ready;
+    return ((const VtSecure *)data)->is_ready;
 }
 
 static bool has_pending(gpointer data)
 {
-    const Secure *secure = data;
-    return gnutls_record_check_pending(secure->session) > 0;
+    return vt_secure_has_pending(data);
+}
+
+static void free_layer(gpointer data)
+{
+    vt_secure_free(data);
 }
 
 bool vt_channel_secure(VtChannel *channel, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE])
 {
     static const VtChannelLayer layer = {read_bytes, write_bytes, is_ready, has_pending,
-                                         secure_free};
-    Secure *secure = secure_new(vt_channel_get_fd(channel), is_server, key);
+                                         free_layer};
+    VtSecure *secure = vt_secure_new(vt_channel_get_fd(channel), is_server, key);
     if (!secure)
         return false;
     vt_channel_set_layer(channel, &layer, secure);
     /* A client's first word goes out now. */
-    return handshake(secure) || errno == EAGAIN;
+    return vt_secure_handshake(secure) || errno == EAGAIN;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * node/follow.c - a further node of a job: from the first node's order to an engine in its cage.
+ * node/follow.c - who comes from another node: a further node of a job, from the first node's order to
+ * an engine in its cage; a user, up to node/caller.h.
  *
  * Theory of operation. An order counts only where five things are true: root of a node with the
  * site's MUNGE key has sealed it; for this connection (nonce) and this address; this node's own batch
@@ -19,6 +20,7 @@
 #include "base/fd.h"
 #include "conf/settings.h"
 #include "ctl/registration.h"
+#include "node/caller.h"
 #include "node/credential.h"
 #include "node/order.h"
 #include "node/peer.h"
@@ -27,8 +29,8 @@
 #define FOLLOW_S 120 /* as START_S of node/verbs.c */
 
 typedef struct {
-    int fd;
-    const char *settings_file;
+    const VtPeerVisit *peer;
+    uid_t user; /* 0: no user, but a node */
     char *remote, *local, *nonce;
     VtOrder follow, registration;
     VtSettings *settings;
@@ -48,38 +50,45 @@ static bool greet(Visit *visit, GError **error)
 {
     guint8 payload[64];
     WireWriter writer = wire_writer(payload, sizeof payload);
-    vt_peer_prepare(visit->fd);
-    visit->remote = vt_peer_remote(visit->fd);
-    visit->local = vt_peer_local(visit->fd);
+    vt_peer_prepare(visit->peer->fd);
+    visit->remote = vt_peer_remote(visit->peer->fd);
+    visit->local = vt_peer_local(visit->peer->fd);
     visit->nonce = vt_peer_random(VT_PEER_NONCE_SIZE);
     if (!visit->remote || !visit->local || !visit->nonce)
         return vt_error_set(error, VT_ERROR_HOST, "cannot greet a node");
     wire_put_u16(&writer, VT_PEER_VERSION);
     wire_put_u16(&writer, VT_PEER_VERSION);
     wire_put_string(&writer, visit->nonce);
-    int err = ctl_door_send(visit->fd, VT_PEER_GREETING, 0, payload, writer.used, NULL, 0);
+    int err = ctl_door_send(visit->peer->fd, VT_PEER_GREETING, 0, payload, writer.used, NULL, 0);
     return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, -err, "cannot greet a node");
+}
+
+/* The text of the credential that came in a frame of this type. (transfer full), or NULL. */
+static char *open_credential(Visit *visit, guint8 type, const char *credential, GError **error)
+{
+    const char *socket = vt_settings_get_text(visit->settings, VT_SETTING_MUNGE_SOCKET);
+    if (type == VT_PEER_ORDER)
+        return vt_credential_open(socket, credential, error);
+    g_autofree char *text = vt_credential_open_user(socket, credential, &visit->user, error);
+    if (text && visit->user == 0)
+        vt_error_set(error, VT_ERROR_BATCH, "root is served on the job's own node alone");
+    return text && visit->user != 0 ? g_steal_pointer(&text) : NULL;
 }
 
 static bool read_order(Visit *visit, GError **error)
 {
     g_autofree char *payload = g_malloc(WIRE_PAYLOAD_MAX + 1);
     WireHeader header;
-    int err = ctl_door_receive(visit->fd, &header, payload, VT_PEER_SPEAK_MS);
-    if (err < 0 || header.type != VT_PEER_ORDER)
+    int err = ctl_door_receive(visit->peer->fd, &header, payload, VT_PEER_SPEAK_MS);
+    if (err < 0 || (header.type != VT_PEER_ORDER && header.type != VT_PEER_USER))
         return vt_error_set(error, VT_ERROR_BATCH, "no order came");
     payload[header.length] = '\0';
-    const char *socket = vt_settings_get_text(visit->settings, VT_SETTING_MUNGE_SOCKET);
-    g_autofree char *text = vt_credential_open(socket, payload, error);
-    bool ok = text && vt_order_parse(&visit->follow, VT_ORDER_FOLLOW, text, strlen(text), error);
+    VtOrderKind kind = header.type == VT_PEER_USER ? VT_ORDER_USER : VT_ORDER_FOLLOW;
+    g_autofree char *text = open_credential(visit, header.type, payload, error);
+    bool ok = text && vt_order_parse(&visit->follow, kind, text, strlen(text), error);
     if (text)
         explicit_bzero(text, strlen(text));
-    if (!ok)
-        return false;
-    return (strcmp(visit->follow.nonce, visit->nonce) == 0 &&
-            strcmp(visit->follow.receiver, visit->local) == 0) ||
-           vt_error_set(error, VT_ERROR_BATCH,
-                        "the credential was made for another connection or node");
+    return ok && vt_order_check_connection(&visit->follow, visit->nonce, visit->local, error);
 }
 
 static bool read_registration(Visit *visit, GError **error)
@@ -127,28 +136,41 @@ static void merge(Visit *visit)
 
 static bool serve(Visit *visit, GError **error)
 {
-    visit->settings = vt_settings_load(visit->settings_file, error);
-    return visit->settings && greet(visit, error) && read_order(visit, error) &&
-           read_registration(visit, error) && check_leader(visit, error);
+    visit->settings = vt_settings_load(visit->peer->settings_file, error);
+    if (!visit->settings || !greet(visit, error) || !read_order(visit, error))
+        return false;
+    return visit->user != 0 ? vt_caller_check(visit->peer, visit->user, error)
+                            : read_registration(visit, error) && check_leader(visit, error);
 }
 
-int vt_follow(int connection, const char *settings_file)
+static void refuse(const Visit *visit, const GError *error)
 {
-    Visit visit = {.fd = connection, .settings_file = settings_file};
+    g_autofree char *printable = g_strescape(error->message, NULL);
+    bool is_known = visit->follow.nonce != NULL;
+    /* What a user may not is theirs to know. */
+    if (!is_known || visit->user == 0)
+        g_printerr("vtorqued: an order from %s is refused: %s\n",
+                   visit->remote ? visit->remote : "?", printable);
+    /* Who has not shown that it is a node, or a user, learns nothing. */
+    guint8 aux = visit->user != 0 && error->code == VT_ERROR_USER ? VT_PEER_NO_JOB : 0;
+    ctl_door_send_text(visit->peer->fd, VT_PEER_REFUSED, aux,
+                       is_known ? error->message : "the order is refused");
+}
+
+int vt_follow(const VtPeerVisit *peer)
+{
+    Visit visit = {.peer = peer};
     g_autoptr(GError) error = NULL;
     int status = 0;
     alarm(FOLLOW_S);
-    if (serve(&visit, &error)) {
-        merge(&visit);
-        status = vt_start_follower(connection, &visit.registration, settings_file);
-    } else {
-        g_autofree char *printable = g_strescape(error->message, NULL);
-        g_printerr("vtorqued: an order from %s is refused: %s\n", visit.remote ? visit.remote : "?",
-                   printable);
-        /* Who has not shown that it is a node learns nothing. */
-        ctl_door_send_text(connection, VT_PEER_REFUSED, 0,
-                           visit.follow.id ? error->message : "the order is refused");
+    if (!serve(&visit, &error)) {
+        refuse(&visit, error);
         status = vt_error_exit_status(error);
+    } else if (visit.user != 0) {
+        status = vt_caller_let_in(peer->fd, visit.user, visit.follow.key);
+    } else {
+        merge(&visit);
+        status = vt_start_follower(peer->fd, &visit.registration, peer->settings_file);
     }
     visit_clear(&visit);
     return status;

@@ -2,14 +2,8 @@
 /* node/lead.c - orders of a job's first node to the others. */
 #include "node/lead.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <glib-unix.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -18,9 +12,6 @@
 #include "node/credential.h"
 #include "node/peer.h"
 
-#define CONNECT_MS 10000
-#define RETRY_US 100000
-#define NO_ANSWER "vTorque's daemon there does not answer"
 #define CAGED_MS 60000 /* a user database may be slow; the probe of KVM takes seconds */
 #define RUN_SIZE 16
 #define KEY_SIZE 32
@@ -90,64 +81,10 @@ bool vt_lead_check_mtu(VtOrder *order, GError **error)
     return true;
 }
 
-static int connect_to(const char *address, guint port, GError **error)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((in_port_t)port)};
-    int errnum = 0;
-    socklen_t size = sizeof errnum;
-    vt_autofd fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    inet_pton(AF_INET, address, &to.sin_addr);
-    if (fd < 0 ||
-        (connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS))
-        errnum = errno;
-    struct pollfd ready = {.fd = fd, .events = POLLOUT};
-    if (errnum == 0 && poll(&ready, 1, CONNECT_MS) <= 0)
-        errnum = ETIMEDOUT;
-    if (errnum == 0)
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &size);
-    if (errnum != 0) {
-        vt_error_set_errno(error, VT_ERROR_HOST, errnum,
-                           "vTorque's daemon there cannot be reached (%s, port %u)", address, port);
-        return -1;
-    }
-    g_unix_set_fd_nonblocking(fd, FALSE, NULL);
-    vt_peer_prepare(fd);
-    return vt_fd_steal(&fd);
-}
-
 static bool receive(int fd, WireHeader *header, guint8 *payload, int timeout_ms, GError **error)
 {
     int err = ctl_door_receive(fd, header, payload, timeout_ms);
-    return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, -err, NO_ANSWER);
-}
-
-static char *read_text(const WireHeader *header, const guint8 *payload)
-{
-    char text[WIRE_STRING_MAX + 1];
-    WireReader reader = wire_reader(payload, header->length);
-    wire_get_string(&reader, text, sizeof text);
-    return g_strescape(reader.ok ? text : "it gave no reason", "\n");
-}
-
-/* What it says before it takes orders. */
-static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed, GError **error)
-{
-    WireHeader header;
-    char text[2 * VT_PEER_NONCE_SIZE + 1];
-    int err = ctl_door_receive(fd, &header, payload, VT_PEER_SPEAK_MS);
-    *is_closed = err == -ECONNRESET;
-    if (err < 0)
-        return vt_error_set_errno(error, VT_ERROR_HOST, -err, NO_ANSWER);
-    WireReader reader = wire_reader(payload, header.length);
-    guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
-    wire_get_string(&reader, text, sizeof text);
-    if (header.type != VT_PEER_GREETING || !reader.ok)
-        return vt_error_set(error, VT_ERROR_HOST, "what listens there is no vTorque");
-    if (lowest > VT_PEER_VERSION || highest < VT_PEER_VERSION)
-        return vt_error_set(error, VT_ERROR_HOST, "vTorque there speaks versions %u to %u, here %u",
-                            lowest, highest, VT_PEER_VERSION);
-    *nonce = g_strdup(text);
-    return true;
+    return err == 0 || vt_error_set_errno(error, VT_ERROR_HOST, -err, VT_PEER_NO_ANSWER);
 }
 
 static bool send_order(const Sister *sister, int fd, char *nonce, GError **error)
@@ -159,7 +96,7 @@ static bool send_order(const Sister *sister, int fd, char *nonce, GError **error
     follow.host = sister->host;
     follow.receiver = follow.addresses[sister->node];
     follow.nonce = nonce;
-    g_autofree char *text = vt_order_format_follow(&follow);
+    g_autofree char *text = vt_order_format(&follow, VT_ORDER_FOLLOW);
     g_autofree char *credential = vt_credential_seal(lead->munge_socket, text, error);
     explicit_bzero(text, strlen(text));
     if (!credential)
@@ -182,28 +119,11 @@ static bool wait_for_cage(int fd, guint8 *payload, GError **error)
             return true;
         case VT_PEER_REFUSED:
         case CTL_OUTCOME:
-            text = read_text(&header, payload);
+            text = vt_peer_read_text(&header, payload);
             return vt_error_set(error, VT_ERROR_HOST, "%s", text);
         default: /* phases, notes */
             break;
         }
-    }
-}
-
-/* A daemon that is being started, or that has many visitors, is asked again. */
-static int knock(const Sister *sister, guint8 *payload, char **nonce, GError **error)
-{
-    const char *address = sister->lead->order->addresses[sister->node];
-    gint64 deadline_us = g_get_monotonic_time() + CONNECT_MS * G_GINT64_CONSTANT(1000);
-    for (;;) {
-        g_clear_error(error);
-        vt_autofd fd = connect_to(address, sister->lead->port, error);
-        bool is_closed = false;
-        if (fd >= 0 && read_greeting(fd, payload, nonce, &is_closed, error))
-            return vt_fd_steal(&fd);
-        if ((fd >= 0 && !is_closed) || g_get_monotonic_time() >= deadline_us)
-            return -1;
-        g_usleep(RETRY_US);
     }
 }
 
@@ -212,7 +132,8 @@ static gpointer order_sister(gpointer data)
     Sister *sister = data;
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
     g_autofree char *nonce = NULL;
-    vt_autofd fd = knock(sister, payload, &nonce, &sister->error);
+    vt_autofd fd = vt_peer_call(sister->lead->order->addresses[sister->node], sister->lead->port,
+                                &nonce, &sister->error);
     if (fd >= 0 && send_order(sister, fd, nonce, &sister->error) &&
         wait_for_cage(fd, payload, &sister->error))
         sister->fd = vt_fd_steal(&fd);

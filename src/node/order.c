@@ -13,9 +13,11 @@
 #define MEMORY_MIB_MAX (G_GUINT64_CONSTANT(1) << 40)
 #define ID_DIGITS 32u  /* of a run, of a nonce */
 #define KEY_DIGITS 64u /* of a key */
+#define USER_CLASS "user"
 
 typedef enum {
     KEY_VERSION,
+    KEY_CLASS, /* user */
     KEY_ID,
     KEY_NAME,  /* a word */
     KEY_ENTRY, /* a name for passwd */
@@ -42,9 +44,11 @@ typedef struct {
 #define S VT_ORDER_START
 #define R VT_ORDER_REGISTRATION
 #define F VT_ORDER_FOLLOW
+#define U VT_ORDER_USER
 #define ORDER(member) G_STRUCT_OFFSET(VtOrder, member)
 static const Key keys[] = {
-    {"version", KEY_VERSION, S | R | F, 0, 0},
+    {"version", KEY_VERSION, S | R | F | U, 0, 0},
+    {"class", KEY_CLASS, U, 0, 0},
     {"id", KEY_ID, S | R | F, 0, ORDER(id)},
     {"name", KEY_NAME, S | R, 0, ORDER(name)},
     {"user", KEY_ENTRY, S | R | F, 0, ORDER(user)},
@@ -64,10 +68,10 @@ static const Key keys[] = {
     {"nodes", KEY_NUMBER, R | F, 0, ORDER(nodes), 2, VT_NODES_MAX},
     {"np", KEY_NUMBER, R, 0, ORDER(np), 2, VT_NODES_MAX *CORES_MAX},
     {"host", KEY_HOST, F, 0, ORDER(host)},
-    {"receiver", KEY_ADDRESS, F, 0, ORDER(receiver)},
+    {"receiver", KEY_ADDRESS, F | U, 0, ORDER(receiver)},
     {"run", KEY_DIGITS_32, F, 0, ORDER(run)},
-    {"nonce", KEY_DIGITS_32, F, 0, ORDER(nonce)},
-    {"key", KEY_DIGITS_64, F, 0, ORDER(key)},
+    {"nonce", KEY_DIGITS_32, F | U, 0, ORDER(nonce)},
+    {"key", KEY_DIGITS_64, F | U, 0, ORDER(key)},
     {"addresses", KEY_ADDRESSES, F, 0, ORDER(addresses)},
     {"mtu", KEY_NUMBER, 0, F, ORDER(mtu), VT_NET_MTU_MIN, 65535},
     {"vni", KEY_NUMBER, 0, F, ORDER(vni), 1, VT_VNI_MAX},
@@ -76,6 +80,7 @@ static const Key keys[] = {
 #undef S
 #undef R
 #undef F
+#undef U
 
 static bool is_hexadecimal(const char *text, gsize digits)
 {
@@ -152,6 +157,8 @@ static bool take_value(VtOrder *order, const Key *key, const char *value)
     switch (key->kind) {
     case KEY_VERSION:
         return strcmp(value, "1") == 0;
+    case KEY_CLASS:
+        return strcmp(value, USER_CLASS) == 0;
     case KEY_NUMBER:
         if (!g_ascii_string_to_unsigned(value, 10, key->min, key->max, &number, NULL))
             return false;
@@ -241,13 +248,16 @@ static void append_value(GString *out, const VtOrder *order, const Key *key)
     case KEY_VERSION:
         text = "1";
         break;
+    case KEY_CLASS:
+        text = USER_CLASS;
+        break;
     case KEY_NUMBER:
         list = *(const guint *)at > 0 ? g_strdup_printf("%u", *(const guint *)at) : NULL;
         break;
     case KEY_ADDRESSES:
         list = g_strjoinv(",", *(const GStrv *)at);
         break;
-    default: /* a FOLLOW has no others */
+    default: /* there are no others */
         text = *(char *const *)at;
         break;
     }
@@ -256,13 +266,21 @@ static void append_value(GString *out, const VtOrder *order, const Key *key)
         g_string_append_printf(out, "%s=%s\n", key->key, text);
 }
 
-char *vt_order_format_follow(const VtOrder *order)
+char *vt_order_format(const VtOrder *order, VtOrderKind kind)
 {
     GString *out = g_string_new(NULL);
     for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
-        if ((keys[i].needed | keys[i].allowed) & VT_ORDER_FOLLOW)
+        if ((keys[i].needed | keys[i].allowed) & kind)
             append_value(out, order, &keys[i]);
     return g_string_free(out, FALSE);
+}
+
+bool vt_order_check_connection(const VtOrder *order, const char *nonce, const char *local,
+                               GError **error)
+{
+    return (strcmp(order->nonce, nonce) == 0 && strcmp(order->receiver, local) == 0) ||
+           vt_error_set(error, VT_ERROR_BATCH,
+                        "the credential was made for another connection or node");
 }
 
 static bool refuse(GError **error, const char *what)
@@ -304,8 +322,8 @@ void vt_order_clear(VtOrder *order)
         void *at = G_STRUCT_MEMBER_P(order, keys[i].offset);
         if (keys[i].kind == KEY_HOSTS || keys[i].kind == KEY_ADDRESSES)
             g_strfreev(*(GStrv *)at);
-        else if (keys[i].kind != KEY_VERSION && keys[i].kind != KEY_NUMBER &&
-                 keys[i].kind != KEY_MIB)
+        else if (keys[i].kind != KEY_VERSION && keys[i].kind != KEY_CLASS &&
+                 keys[i].kind != KEY_NUMBER && keys[i].kind != KEY_MIB)
             g_free(*(char **)at);
     }
     *order = (VtOrder){0};

@@ -19,6 +19,7 @@ typedef enum {
     VT_ORDER_START = 1,        /* prologue: the job's only, or first, node */
     VT_ORDER_REGISTRATION = 2, /* prologue.parallel: a further node */
     VT_ORDER_FOLLOW = 4,       /* the first node's daemon, to that of a further one */
+    VT_ORDER_USER = 8,         /* a user's vmgr, to the daemon of a job's node */
 } VtOrderKind;
 
 typedef struct {
@@ -36,16 +37,16 @@ typedef struct {
     guint64 core_memory_mib; /* for each of the cores; 0: not asked for */
     guint cput_s;            /* processor time of the job; 0: no limit */
     /* Of jobs of several nodes. */
-    GStrv hosts;     /* START: HOST:CORES of each node, the first one's first; else NULL */
-    char *leader;    /* REGISTRATION: the first node's name */
-    guint node;      /* which of them this is; 0: the first */
-    guint nodes;     /* how many there are; 0 in a START without hosts */
-    guint np;        /* REGISTRATION: cores of the whole job */
-    char *host;      /* FOLLOW: the name of the node that is spoken to */
-    char *receiver;  /* FOLLOW: its address, as the sender has it */
-    char *run;       /* FOLLOW: this run of the job, 32 hexadecimal digits */
-    char *nonce;     /* FOLLOW: what the receiver has just said, 32 hexadecimal digits */
-    char *key;       /* FOLLOW: of the engines' connection, 64 hexadecimal digits */
+    GStrv hosts;    /* START: HOST:CORES of each node, the first one's first; else NULL */
+    char *leader;   /* REGISTRATION: the first node's name */
+    guint node;     /* which of them this is; 0: the first */
+    guint nodes;    /* how many there are; 0 in a START without hosts */
+    guint np;       /* REGISTRATION: cores of the whole job */
+    char *host;     /* FOLLOW: the name of the node that is spoken to */
+    char *receiver; /* FOLLOW, USER: its address, as the sender has it */
+    char *run;      /* FOLLOW: this run of the job, 32 hexadecimal digits */
+    char *nonce;    /* FOLLOW, USER: what the receiver has just said, 32 hexadecimal digits */
+    char *key; /* FOLLOW: of the engines' connection; USER: of this one; 64 hexadecimal digits */
     GStrv addresses; /* FOLLOW: IPv4 of all nodes, in their order */
     guint mtu;       /* FOLLOW: of that network */
     guint vni;       /* FOLLOW: of the job's network; 0: there is none */
@@ -55,8 +56,13 @@ typedef struct {
  * or missing, a bad value, another version. `order` is then empty. */
 bool vt_order_parse(VtOrder *order, VtOrderKind kind, const char *text, gsize size, GError **error);
 
-/* The lines of a FOLLOW. (transfer full) */
-char *vt_order_format_follow(const VtOrder *order);
+/* The lines of a FOLLOW or USER. (transfer full) */
+char *vt_order_format(const VtOrder *order, VtOrderKind kind);
+
+/* True if a FOLLOW or USER was made for the connection that was greeted with `nonce`, to the address
+ * `local`; else VT_ERROR_BATCH. */
+bool vt_order_check_connection(const VtOrder *order, const char *nonce, const char *local,
+                               GError **error);
 
 /* True if what the first node orders (FOLLOW) fits what this node's own batch daemon has said
  * (REGISTRATION); else VT_ERROR_BATCH that names what does not. */

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/peer.c - TCP between daemons. */
+/* node/peer.c - TCP to and between daemons. */
 #include "node/peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <glib-unix.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -19,6 +21,8 @@
 
 #define BACKLOG 64
 #define RANDOM_MAX 64
+#define CONNECT_MS 10000
+#define RETRY_US 100000
 
 int vt_peer_listen(guint port, GError **error)
 {
@@ -40,9 +44,84 @@ int vt_peer_listen(guint port, GError **error)
 
 void vt_peer_prepare(int fd)
 {
-    const int yes = 1;
+    const int yes = 1, silence_s = 30, tries = 4;
+    const unsigned cut_ms = 120000;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &silence_s, sizeof silence_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &silence_s, sizeof silence_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &cut_ms, sizeof cut_ms);
+}
+
+static int connect_to(const char *address, guint port, GError **error)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((in_port_t)port)};
+    int errnum = 0;
+    socklen_t size = sizeof errnum;
+    vt_autofd fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    inet_pton(AF_INET, address, &to.sin_addr);
+    if (fd < 0 ||
+        (connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS))
+        errnum = errno;
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    if (errnum == 0 && poll(&ready, 1, CONNECT_MS) <= 0)
+        errnum = ETIMEDOUT;
+    if (errnum == 0)
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &size);
+    if (errnum != 0) {
+        vt_error_set_errno(error, VT_ERROR_HOST, errnum,
+                           "vTorque's daemon there cannot be reached (%s, port %u)", address, port);
+        return -1;
+    }
+    g_unix_set_fd_nonblocking(fd, FALSE, NULL);
+    vt_peer_prepare(fd);
+    return vt_fd_steal(&fd);
+}
+
+char *vt_peer_read_text(const WireHeader *header, const guint8 *payload)
+{
+    char text[WIRE_STRING_MAX + 1];
+    WireReader reader = wire_reader(payload, header->length);
+    wire_get_string(&reader, text, sizeof text);
+    return g_strescape(reader.ok ? text : "it gave no reason", "\n");
+}
+
+/* What it says first. */
+static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed, GError **error)
+{
+    WireHeader header;
+    char text[2 * VT_PEER_NONCE_SIZE + 1];
+    int err = ctl_door_receive(fd, &header, payload, VT_PEER_SPEAK_MS);
+    *is_closed = err == -ECONNRESET;
+    if (err < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, -err, VT_PEER_NO_ANSWER);
+    WireReader reader = wire_reader(payload, header.length);
+    guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
+    wire_get_string(&reader, text, sizeof text);
+    if (header.type != VT_PEER_GREETING || !reader.ok)
+        return vt_error_set(error, VT_ERROR_HOST, "what listens there is no vTorque");
+    if (lowest > VT_PEER_VERSION || highest < VT_PEER_VERSION)
+        return vt_error_set(error, VT_ERROR_HOST, "vTorque there speaks versions %u to %u, here %u",
+                            lowest, highest, VT_PEER_VERSION);
+    *nonce = g_strdup(text);
+    return true;
+}
+
+int vt_peer_call(const char *address, guint port, char **nonce, GError **error)
+{
+    gint64 deadline_us = g_get_monotonic_time() + CONNECT_MS * G_GINT64_CONSTANT(1000);
+    g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);
+    for (;;) {
+        g_clear_error(error);
+        vt_autofd fd = connect_to(address, port, error);
+        bool is_closed = false;
+        if (fd >= 0 && read_greeting(fd, payload, nonce, &is_closed, error))
+            return vt_fd_steal(&fd);
+        if ((fd >= 0 && !is_closed) || g_get_monotonic_time() >= deadline_us)
+            return -1;
+        g_usleep(RETRY_US);
+    }
 }
 
 static char *format(const struct sockaddr_in *address)

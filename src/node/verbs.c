@@ -104,6 +104,16 @@ static int serve_hook(const VtVisitor *visitor, const WireHeader *header, const 
     return status;
 }
 
+bool vt_visitor_has_job(uid_t uid)
+{
+    CtlLive live;
+    vt_autofd root = ctl_root_find();
+    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
+        if (ctl_live_load(root, slot, &live) == 0 && live.owner == uid)
+            return true;
+    return false;
+}
+
 int vt_visitor_serve(const VtVisitor *visitor)
 {
     g_autofree guint8 *payload = g_malloc(WIRE_PAYLOAD_MAX);

@@ -22,3 +22,6 @@ typedef struct {
  * that is silent, and as long as the user database does for a start. Returns the process's exit
  * status. */
 int vt_visitor_serve(const VtVisitor *visitor);
+
+/* True if a job of this user's lives here. */
+bool vt_visitor_has_job(uid_t uid);

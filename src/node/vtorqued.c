@@ -2,9 +2,10 @@
 /*
  * node/vtorqued.c - the daemon: three doors, and a process for each visitor.
  *
- * Theory of operation. One loop over four descriptors: everybody's door, root's door, that of other
- * nodes (where PEER_PORT is set), signals. It reads no byte of anybody but root's run folders: it looks at the peer, counts, forks
- * (node/verbs.h), reaps. Keepers whose starter has ended become its children; one that was killed
+ * Theory of operation. One loop over five descriptors: everybody's door, root's door, that of other
+ * nodes (where PEER_PORT is set), what children have found out, signals. It reads no byte of anybody but root's run folders: it looks at
+ * the peer, counts, forks (node/verbs.h), reaps. A visitor from another node counts for its address until the child has seen that
+ * it is a user, and from then on for that user: it may stay, and a login node is many users. Keepers whose starter has ended become its children; one that was killed
  * is swept up after. Nothing is kept that a restart would miss.
  *
  * Runs as: root. Trusts: the kernel, and root's settings.
@@ -30,7 +31,6 @@
 #include "conf/settings.h"
 #include "ctl/door.h"
 #include "ctl/folder.h"
-#include "ctl/live.h"
 #include "ctl/registration.h"
 #include "node/peer.h"
 #include "node/verbs.h"
@@ -43,19 +43,27 @@
 #define FOLDER "/run/vtorque"
 #define LOCK FOLDER "/daemon.lock"
 
-typedef enum { DOOR_USER, DOOR_HOOK, DOOR_PEER, DOORS } Door;
+/* DOOR_CALLER is the peers' too: of users who were let in. */
+typedef enum { DOOR_USER, DOOR_HOOK, DOOR_PEER, DOORS, DOOR_CALLER = DOORS, DOOR_CLASSES } Door;
+
+/* What a child tells: whole, or not at all. */
+typedef struct {
+    pid_t pid;
+    uid_t uid;
+} Claim;
 
 typedef struct {
     pid_t pid; /* 0: free */
     Door door;
-    guint32 who; /* uid; DOOR_PEER: IPv4 address */
+    guint32 who; /* uid; DOOR_PEER: IPv4 address, DOOR_CALLER: uid */
 } Entry;
 
 typedef struct {
     int doors[DOORS]; /* -1: there is none */
     int signals;
     int lock;
-    Entry entries[DOORS * DOOR_MAX];
+    int claims[2]; /* pipe: children of DOOR_PEER write */
+    Entry entries[DOOR_CLASSES * DOOR_MAX];
     char *settings_file;
     sigset_t handled;
 } Daemon;
@@ -128,7 +136,8 @@ static bool watch_signals(Daemon *daemon, GError **error)
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_SETMASK, &daemon->handled, NULL);
     daemon->signals = signalfd(-1, &daemon->handled, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (daemon->signals < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+    if (daemon->signals < 0 || pipe2(daemon->claims, O_CLOEXEC | O_NONBLOCK) < 0 ||
+        prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot watch processes");
     return true;
 }
@@ -139,16 +148,6 @@ static Entry *find_entry(Daemon *daemon, pid_t pid)
         if (daemon->entries[i].pid == pid)
             return &daemon->entries[i];
     return NULL;
-}
-
-static bool has_job(uid_t uid)
-{
-    CtlLive live;
-    vt_autofd root = ctl_root_find();
-    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
-        if (ctl_live_load(root, slot, &live) == 0 && live.owner == uid)
-            return true;
-    return false;
 }
 
 static bool is_full(const Daemon *daemon, Door door, guint32 who)
@@ -164,7 +163,7 @@ static bool is_full(const Daemon *daemon, Door door, guint32 who)
     bool is_roots = door == DOOR_HOOK || (door == DOOR_USER && who == 0);
     if (all >= DOOR_MAX || is_roots)
         return all >= DOOR_MAX;
-    return own >= USER_MAX || (door == DOOR_USER && all >= CROWD_MAX && !has_job(who));
+    return own >= USER_MAX || (door == DOOR_USER && all >= CROWD_MAX && !vt_visitor_has_job(who));
 }
 
 /* In the child: what was the daemon's alone goes. */
@@ -177,6 +176,31 @@ static void become_child(Daemon *daemon)
         vt_fd_clear(&daemon->doors[i]);
     vt_fd_clear(&daemon->signals);
     vt_fd_clear(&daemon->lock);
+    vt_fd_clear(&daemon->claims[0]);
+}
+
+/* In the child, which knows how many there were when it was forked; of those that came at the same time the
+ * daemon ends what is too much. */
+static bool count_user(gpointer data, uid_t uid)
+{
+    const Daemon *daemon = data;
+    const Claim claim = {getpid(), uid};
+    return !is_full(daemon, DOOR_CALLER, uid) &&
+           write(daemon->claims[1], &claim, sizeof claim) == sizeof claim;
+}
+
+static void take_claims(Daemon *daemon)
+{
+    Claim claim;
+    while (read(daemon->claims[0], &claim, sizeof claim) == sizeof claim) {
+        Entry *entry = find_entry(daemon, claim.pid);
+        if (!entry)
+            continue;
+        bool is_too_much = is_full(daemon, DOOR_CALLER, claim.uid);
+        *entry = (Entry){claim.pid, DOOR_CALLER, claim.uid};
+        if (is_too_much)
+            kill(claim.pid, SIGKILL);
+    }
 }
 
 static void serve(Daemon *daemon, int connection, Door door, guint32 who)
@@ -193,9 +217,9 @@ static void serve(Daemon *daemon, int connection, Door door, guint32 who)
                                .uid = who,
                                .is_hook = door == DOOR_HOOK,
                                .settings_file = daemon->settings_file};
+    const VtPeerVisit peer = {connection, daemon->settings_file, count_user, daemon};
     become_child(daemon);
-    _exit(door == DOOR_PEER ? vt_follow(connection, daemon->settings_file)
-                            : vt_visitor_serve(&visitor));
+    _exit(door == DOOR_PEER ? vt_follow(&peer) : vt_visitor_serve(&visitor));
 }
 
 /* Who has come, as the kernel says. False: nobody whom this door is for. */
@@ -266,11 +290,15 @@ static bool take_signal(Daemon *daemon)
 static void loop(Daemon *daemon)
 {
     for (bool goes_on = true; goes_on;) {
-        struct pollfd ready[DOORS + 1] = {[DOORS] = {daemon->signals, POLLIN, 0}};
+        struct pollfd ready[DOORS + 2] = {[DOORS] = {daemon->signals, POLLIN, 0},
+                                          {daemon->claims[0], POLLIN, 0}};
         for (int door = 0; door < DOORS; door++)
             ready[door] = (struct pollfd){daemon->doors[door], POLLIN, 0};
         if (poll(ready, G_N_ELEMENTS(ready), -1) < 0)
             continue;
+        /* Before the end of who has claimed is seen. */
+        if (ready[DOORS + 1].revents)
+            take_claims(daemon);
         if (ready[DOORS].revents)
             goes_on = take_signal(daemon);
         for (int door = 0; door < DOORS; door++)
@@ -331,7 +359,7 @@ static bool parse(int argc, char **argv, Daemon *daemon, bool *is_version, GErro
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
-    Daemon daemon = {.doors = {-1, -1, -1}, .signals = -1, .lock = -1};
+    Daemon daemon = {.doors = {-1, -1, -1}, .signals = -1, .lock = -1, .claims = {-1, -1}};
     bool is_version = false;
     if (!vt_fd_fill_standard())
         return VT_EXIT_FAILED;

@@ -12,7 +12,7 @@ import lib
 from bed import TemporaryUser, make_bed
 from lib import BUILD, Site, wait_for
 
-PROGRAMS = ("vtorqued", "vtorque-hook", "vtorque-run", "vtorque-engine-nodes")
+PROGRAMS = ("vtorqued", "vtorque-hook", "vtorque-run", "vtorque-engine-nodes", "vtorque-reach")
 RUNTIME = "/run/vtorque"
 
 

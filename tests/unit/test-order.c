@@ -141,9 +141,9 @@ static void test_format(void)
     const char *text = FOLLOW "mtu=1450\nvni=77\n";
     g_auto(VtOrder) order, again;
     g_assert_true(vt_order_parse(&order, VT_ORDER_FOLLOW, text, strlen(text), NULL));
-    g_autofree char *made = vt_order_format_follow(&order);
+    g_autofree char *made = vt_order_format(&order, VT_ORDER_FOLLOW);
     g_assert_true(vt_order_parse(&again, VT_ORDER_FOLLOW, made, strlen(made), NULL));
-    g_autofree char *remade = vt_order_format_follow(&again);
+    g_autofree char *remade = vt_order_format(&again, VT_ORDER_FOLLOW);
     g_assert_cmpstr(made, ==, remade);
     g_assert_cmpuint(strlen(made), ==, strlen(text));
 }
