@@ -190,7 +190,7 @@ const VtSettingInfo vt_setting_table[] = {
     [VT_SETTING_PEER_PORT] = {"PEER_PORT", VT_VALUE_COUNT, VT_STATE_ACTIVE, 0, 65535, NULL, "0",
                               "must be a number from 0 to 65535",
                               "TCP port by which the daemons of a job's nodes speak to each other, "
-                              "the same on all; 0: no jobs of several nodes"},
+                              "the same on all, and vmgr to them; 0: no jobs of several nodes"},
     [VT_SETTING_MUNGE_SOCKET] = {"MUNGE_SOCKET", VT_VALUE_PATH, VT_STATE_ACTIVE, 0, 0, NULL, NULL,
                                  "must be an absolute path without . and .. in it",
                                  "socket of the node's munged; not set: MUNGE's own"},

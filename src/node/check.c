@@ -92,9 +92,9 @@ static VtCheckState judge_program(const char *path, char **text)
 
 static void check_programs(Check *check)
 {
-    static const char *const names[] = {"vtorqued",       "vtorque-keeper",
-                                        "vtorque-engine", "vtorque-engine-nodes",
-                                        "vtorque-run",    VT_HOOK_PROGRAM};
+    static const char *const names[] = {
+        "vtorqued",      "vtorque-keeper", "vtorque-engine", "vtorque-engine-nodes",
+        "vtorque-reach", "vtorque-run",    VT_HOOK_PROGRAM};
     g_autofree char *text = NULL;
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autoptr(GError) error = NULL;

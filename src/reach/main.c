@@ -12,10 +12,10 @@
  * Runs as: the user, at both ends; at the job's node without groups. Reads from: another node. Trusts: who
  * has the key.
  */
-#include <fcntl.h>
 #include <glib-unix.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -85,6 +85,7 @@ static int serve(void)
     const struct rlimit none = {0, 0};
     guint8 key[VT_SECURE_KEY_SIZE];
     alarm(HANDSHAKE_S);
+    prctl(PR_SET_NAME, VT_REACH_PROGRAM); /* it was executed by descriptor */
     if (getuid() == 0 || setrlimit(RLIMIT_NPROC, &none) < 0 || !read_key(key) ||
         !g_unix_set_fd_nonblocking(STDIN_FILENO, TRUE, NULL))
         return VT_EXIT_FAILED;

@@ -19,6 +19,12 @@ static void parse(VtOrderKind kind, const char *text, size_t size)
             abort();
         return;
     }
+    if (kind == VT_ORDER_USER) {
+        if (strlen(order.key) != 64 || strlen(order.nonce) != 32 || order.id)
+            abort();
+        vt_order_clear(&order);
+        return;
+    }
     if (!vt_job_id_is_valid(order.id) || strchr(order.request, '\n'))
         abort();
     if (kind != VT_ORDER_FOLLOW &&
@@ -36,5 +42,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     parse(VT_ORDER_START, (const char *)data, size);
     parse(VT_ORDER_REGISTRATION, (const char *)data, size);
     parse(VT_ORDER_FOLLOW, (const char *)data, size);
+    parse(VT_ORDER_USER, (const char *)data, size);
     return 0;
 }

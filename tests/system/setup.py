@@ -756,7 +756,7 @@ SPOILT = (
 def spoilt(number, what, spoil, thing, state, pattern):
     def row():
         with Node(["prologue"]) as node, Machine() as machine, Prefix() as prefix:
-            for name in ("vtorqued", "vtorque-keeper", "vtorque-engine", "vtorque-engine-nodes", "vtorque-run", "vtorque-hook", "vmgr"):
+            for name in ("vtorqued", "vtorque-keeper", "vtorque-engine", "vtorque-engine-nodes", "vtorque-reach", "vtorque-run", "vtorque-hook", "vmgr"):
                 shutil.copy(f"{BUILD}/bin/{name}", f"{prefix.folder}/bin")
             make_node(node)
             machine.settings(good_settings(node))

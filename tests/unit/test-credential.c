@@ -158,6 +158,28 @@ static void test_strangers(void)
     g_assert_cmpstr(text, ==, "a=1\n");
 }
 
+/* Whose it is comes out; how it was sealed counts as for root's, and so does what was opened. */
+static void test_users(void)
+{
+    g_autoptr(GError) error = NULL;
+    uid_t uid = 0;
+    g_autofree char *users = seal_as(65534, MUNGE_CIPHER_AES128, MUNGE_MAC_SHA256);
+    g_autofree char *roots = seal_as(0, MUNGE_CIPHER_AES128, MUNGE_MAC_SHA256);
+    g_autofree char *weak = seal_as(65534, MUNGE_CIPHER_AES128, MUNGE_MAC_SHA1);
+    g_autofree char *text = vt_credential_open_user(ours.socket, users, &uid, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(text, ==, "a=1\n");
+    g_assert_cmpuint(uid, ==, 65534);
+    g_assert_null(vt_credential_open_user(ours.socket, users, &uid, &error));
+    g_assert_nonnull(strstr(error->message, "used before"));
+    refuse(users, VT_ERROR_BATCH, "used before");
+    g_autofree char *other = vt_credential_open_user(ours.socket, roots, &uid, NULL);
+    g_assert_cmpuint(uid, ==, 0);
+    g_clear_error(&error);
+    g_assert_null(vt_credential_open_user(ours.socket, weak, &uid, &error));
+    g_assert_nonnull(strstr(error->message, "not sealed by"));
+}
+
 static void test_other_key(void)
 {
     Munged other;
@@ -201,6 +223,7 @@ int main(int argc, char **argv)
     g_test_add_func("/credential/once", test_once);
     g_test_add_func("/credential/changed", test_changed);
     g_test_add_func("/credential/strangers", test_strangers);
+    g_test_add_func("/credential/users", test_users);
     g_test_add_func("/credential/other-key", test_other_key);
     g_test_add_func("/credential/clocks", test_clocks);
     g_test_add_func("/credential/dead", test_dead);

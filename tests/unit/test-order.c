@@ -148,6 +148,53 @@ static void test_format(void)
     g_assert_cmpuint(strlen(made), ==, strlen(text));
 }
 
+#define USER "version=1\nclass=user\nreceiver=10.0.0.2\nnonce=" KEY "\nkey=" KEY KEY "\n"
+
+/* Each with one line changed, and what the message says; NULL: nothing is wrong. */
+static void test_user(void)
+{
+    static const struct {
+        const char *from, *to, *said;
+    } rows[] = {
+        {"class=user", "class=user", NULL},
+        {"class=user", "class=node", "'class' is not allowed"},
+        {"class=user\n", "", "lacks 'class'"},
+        {"version=1", "version=2", "'version' is not allowed"},
+        {"key=0", "key=", "'key' is not allowed"},
+        {"nonce=" KEY "\n", "", "lacks 'nonce'"},
+        {"nonce=0", "nonce=1", "another connection or node"},
+        {"receiver=10.0.0.2", "receiver=10.0.0.3", "another connection or node"},
+        {"receiver=10.0.0.2\n", "", "lacks 'receiver'"},
+        {"class=user\n", "class=user\nid=17.head\n", "a key that is unknown: 'id'"},
+        {"class=user\n", "class=user\nuser=ann\n", "a key that is unknown: 'user'"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GString) text = g_string_new(USER);
+        g_autoptr(GError) error = NULL;
+        g_auto(VtOrder) order;
+        g_assert_cmpuint(g_string_replace(text, rows[i].from, rows[i].to, 1), ==, 1);
+        bool ok = vt_order_parse(&order, VT_ORDER_USER, text->str, text->len, &error) &&
+                  vt_order_check_connection(&order, KEY, "10.0.0.2", &error);
+        g_assert_true(ok == !rows[i].said);
+        g_assert_true(ok || strstr(error->message, rows[i].said));
+    }
+    g_auto(VtOrder) order;
+    g_assert_true(vt_order_parse(&order, VT_ORDER_USER, USER, strlen(USER), NULL));
+    g_autofree char *made = vt_order_format(&order, VT_ORDER_USER);
+    g_assert_cmpstr(made, ==, USER);
+}
+
+/* What one class says is nothing in the place of the other. */
+static void test_classes(void)
+{
+    VtOrder none;
+    g_assert_false(vt_order_parse(&none, VT_ORDER_FOLLOW, USER, strlen(USER), NULL));
+    g_assert_false(vt_order_parse(&none, VT_ORDER_USER, FOLLOW, strlen(FOLLOW), NULL));
+    const char *both = FOLLOW "class=user\n";
+    g_assert_false(vt_order_parse(&none, VT_ORDER_FOLLOW, both, strlen(both), NULL));
+    g_assert_false(vt_order_parse(&none, VT_ORDER_USER, both, strlen(both), NULL));
+}
+
 static void test_hosts(void)
 {
     const char *text = NEEDED "hosts=node1:2,node2.example.org:1\n";
@@ -175,6 +222,8 @@ int main(int argc, char **argv)
     g_test_add_func("/order/bad", test_bad);
     g_test_add_func("/order/follow", test_follow);
     g_test_add_func("/order/format", test_format);
+    g_test_add_func("/order/user", test_user);
+    g_test_add_func("/order/classes", test_classes);
     g_test_add_func("/order/hosts", test_hosts);
     return g_test_run();
 }
