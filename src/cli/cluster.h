@@ -14,7 +14,8 @@
 
 typedef struct VtCluster VtCluster;
 
-/* NULL without an error where there is none: no batch system. VT_ERROR_CONFIG and others: why its other nodes
+/* NULL without an error where there is none: no batch system; for root, who is served on a job's own
+ * node. VT_ERROR_CONFIG and others: why its other nodes
  * are not to be reached from here, and what to set. (transfer full) */
 VtCluster *vt_cluster_load(GError **error);
 void vt_cluster_free(VtCluster *cluster);

@@ -8,6 +8,7 @@
 #include "cli/jobs.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -83,8 +84,7 @@ static bool has_job(const GPtrArray *jobs, const char *id)
     return false;
 }
 
-/* What a daemon lists over `door`, but for those that are there already; `node`: its name, NULL for this
- * one's. False: not all of it came. */
+/* What a daemon lists over `door`; `node`: its name, NULL for this one's. False: not all of it came. */
 static bool add_listed(GPtrArray *jobs, int door, const char *node)
 {
     WireHeader header;
@@ -107,10 +107,7 @@ static bool add_listed(GPtrArray *jobs, int door, const char *node)
         VtLiveJob *job = job_new(&live);
         job->is_batch = true;
         job->node = g_strdup(node);
-        if (node && has_job(jobs, job->id))
-            vt_live_job_free(job);
-        else
-            g_ptr_array_add(jobs, job);
+        g_ptr_array_add(jobs, job);
     }
     return false;
 }
@@ -181,39 +178,82 @@ static GPtrArray *nodes_of(const VtCluster *cluster, const GPtrArray *places, co
     return nodes;
 }
 
+/* Where the batch system's jobs are, and what is found. */
+typedef struct {
+    const GPtrArray *places;
+    GPtrArray *jobs, *problems;
+} Search;
+
 static void add_problem(GPtrArray *problems, GError *error)
 {
     g_ptr_array_add(problems, g_strdup(error->message));
     g_error_free(error);
 }
 
-/* Nodes number `first` and on, at the same time: one that is dead is waited for once. */
-static void ask_nodes(const VtCluster *cluster, const GPtrArray *nodes, guint first,
-                      GPtrArray *jobs, GPtrArray *problems)
+static bool is_there(const GPtrArray *places, const char *id, const char *node)
 {
-    int fds[NODES_AT_ONCE];
-    guint n = MIN(nodes->len - first, NODES_AT_ONCE);
-    GError *error = NULL;
-    for (guint i = 0; i < n; i++) {
-        fds[i] = vt_cluster_start(cluster, nodes->pdata[first + i], &error);
-        if (fds[i] < 0)
-            add_problem(problems, g_steal_pointer(&error));
+    for (guint i = 0; i < places->len; i++) {
+        const VtPlace *place = places->pdata[i];
+        if (strcmp(place->id, id) == 0)
+            return g_strcmp0(place->node, node) == 0;
     }
+    return false;
+}
+
+/* Over `door`, which vt_cluster_start() has given, when it is ready. Jobs are taken of their first node. */
+static void ask_node(int door, const char *node, const Search *search)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
+    if (!vt_cluster_wait(door, node, &error)) {
+        /* A job may have ended meanwhile. */
+        if (error->code != VT_ERROR_USER)
+            add_problem(search->problems, g_steal_pointer(&error));
+    } else if (!add_listed(found, door, node)) {
+        g_ptr_array_add(search->problems,
+                        g_strdup_printf("node '%s': does not list its jobs", node));
+    }
+    while (found->len > 0) {
+        VtLiveJob *job = g_ptr_array_steal_index(found, 0);
+        if (is_there(search->places, job->id, node) && !has_job(search->jobs, job->id))
+            g_ptr_array_add(search->jobs, job);
+        else
+            vt_live_job_free(job);
+    }
+}
+
+/* Nodes number `first` and on, at the same time, each when it is ready: one that is dead keeps nobody
+ * waiting, and who is let in has not long to speak. */
+static void ask_nodes(const VtCluster *cluster, const GPtrArray *nodes, guint first,
+                      const Search *search)
+{
+    struct pollfd doors[NODES_AT_ONCE];
+    guint n = MIN(nodes->len - first, NODES_AT_ONCE), left = 0;
     for (guint i = 0; i < n; i++) {
-        const char *node = nodes->pdata[first + i];
-        vt_autofd door = fds[i];
-        if (door < 0)
+        GError *error = NULL;
+        int fd = vt_cluster_start(cluster, nodes->pdata[first + i], &error);
+        doors[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+        if (fd < 0)
+            add_problem(search->problems, error);
+        left += fd >= 0;
+    }
+    while (left > 0) {
+        if (poll(doors, n, -1) < 0)
             continue;
-        if (!vt_cluster_wait(door, node, &error)) {
-            /* A job may end meanwhile. */
-            if (error->code == VT_ERROR_USER)
-                g_clear_error(&error);
-            else
-                add_problem(problems, g_steal_pointer(&error));
-        } else if (!add_listed(jobs, door, node)) {
-            g_ptr_array_add(problems, g_strdup_printf("node '%s': does not list its jobs", node));
+        for (guint i = 0; i < n; i++) {
+            if (doors[i].fd < 0 || !doors[i].revents)
+                continue;
+            ask_node(doors[i].fd, nodes->pdata[first + i], search);
+            vt_fd_clear(&doors[i].fd);
+            left--;
         }
     }
+}
+
+static gint compare_nodes(gconstpointer a, gconstpointer b)
+{
+    const VtLiveJob *const *one = a, *const *other = b;
+    return g_strcmp0((*one)->node, (*other)->node);
 }
 
 /* `is_node`: a daemon is here. So a machine need not be one that jobs are submitted from. */
@@ -222,7 +262,7 @@ static void add_afar(GPtrArray *jobs, bool is_node, GPtrArray *problems)
     g_autoptr(GError) error = NULL;
     g_autoptr(VtCluster) cluster = vt_cluster_load(&error);
     if (!cluster) {
-        if (error && !is_node && geteuid() != 0)
+        if (error && !is_node)
             g_ptr_array_add(problems, g_strdup_printf("jobs on other nodes are not looked for: %s",
                                                       error->message));
         return;
@@ -233,8 +273,10 @@ static void add_afar(GPtrArray *jobs, bool is_node, GPtrArray *problems)
         return;
     }
     g_autoptr(GPtrArray) nodes = nodes_of(cluster, places, jobs);
+    const Search search = {places, jobs, problems};
     for (guint i = 0; i < nodes->len; i += NODES_AT_ONCE)
-        ask_nodes(cluster, nodes, i, jobs, problems);
+        ask_nodes(cluster, nodes, i, &search);
+    g_ptr_array_sort(jobs, compare_nodes);
 }
 
 GPtrArray *vt_jobs_list(GPtrArray *problems, GError **error)

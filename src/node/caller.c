@@ -77,12 +77,12 @@ static int fail(int connection, const char *what)
     return VT_EXIT_FAILED;
 }
 
-int vt_caller_let_in(int connection, uid_t uid, const char *key)
+int vt_caller_let_in(const VtPeerVisit *visit, uid_t uid, const char *key)
 {
     static const char *const argv[] = {VT_REACH_PROGRAM, VT_REACH_SERVE, NULL}, *const envp[] = {
                                                                                     NULL};
     g_autoptr(GError) error = NULL;
-    pid_t daemon = getppid();
+    int connection = visit->fd;
     g_autofree char *path = vt_program_find(VT_REACH_PROGRAM, &error);
     vt_autofd program = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     vt_autofd digits = vt_fd_from_bytes("vtorque-key", key, strlen(key), &error);
@@ -95,7 +95,7 @@ int vt_caller_let_in(int connection, uid_t uid, const char *key)
     if (ctl_door_send(connection, VT_PEER_TAKEN, 0, NULL, 0, NULL, 0) < 0)
         return VT_EXIT_FAILED;
     /* Behind this nobody is told anything: the connection ends. */
-    if (!place(connection, digits, program) || !drop(uid, daemon))
+    if (!place(connection, digits, program) || !drop(uid, visit->daemon))
         _exit(VT_EXIT_FAILED);
     alarm(0);
     syscall(SYS_execveat, PROGRAM_FD, "", argv, envp, AT_EMPTY_PATH);

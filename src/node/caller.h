@@ -23,4 +23,4 @@ bool vt_caller_check(const VtPeerVisit *visit, uid_t uid, GError **error);
 
 /* Tells the user so and becomes the program, for good: it ends with the daemon. `key`: 64 hexadecimal
  * digits. Returns an exit status where that cannot be. */
-int vt_caller_let_in(int connection, uid_t uid, const char *key);
+int vt_caller_let_in(const VtPeerVisit *visit, uid_t uid, const char *key);

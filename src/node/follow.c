@@ -167,7 +167,7 @@ int vt_follow(const VtPeerVisit *peer)
         refuse(&visit, error);
         status = vt_error_exit_status(error);
     } else if (visit.user != 0) {
-        status = vt_caller_let_in(peer->fd, visit.user, visit.follow.key);
+        status = vt_caller_let_in(peer, visit.user, visit.follow.key);
     } else {
         merge(&visit);
         status = vt_start_follower(peer->fd, &visit.registration, peer->settings_file);

@@ -61,6 +61,7 @@ char *vt_peer_random(gsize size);
 typedef struct {
     int fd; /* borrowed: the connection */
     const char *settings_file;
+    pid_t daemon; /* that has forked */
     /* From now on the process counts as one of that user's. False: they have too many. */
     bool (*count_user)(gpointer data, uid_t uid);
     gpointer data;

@@ -206,6 +206,7 @@ static void take_claims(Daemon *daemon)
 static void serve(Daemon *daemon, int connection, Door door, guint32 who)
 {
     Entry *entry = find_entry(daemon, 0);
+    pid_t own = getpid();
     pid_t pid = entry ? fork() : -1;
     if (pid < 0)
         return;
@@ -217,7 +218,7 @@ static void serve(Daemon *daemon, int connection, Door door, guint32 who)
                                .uid = who,
                                .is_hook = door == DOOR_HOOK,
                                .settings_file = daemon->settings_file};
-    const VtPeerVisit peer = {connection, daemon->settings_file, count_user, daemon};
+    const VtPeerVisit peer = {connection, daemon->settings_file, own, count_user, daemon};
     become_child(daemon);
     _exit(door == DOOR_PEER ? vt_follow(&peer) : vt_visitor_serve(&visitor));
 }

@@ -217,7 +217,7 @@ def strangers():
             for words in (("shell", others, "id"), ("end", others)):
                 equal(vmgr(*words), (2, "", f"vmgr: job '{others}' has no virtual machine on node 'node1' that is yours\n"))
         equal(vmgr("shell", job_id, "id", user=User(0)),
-              (2, "", f"vmgr: no job '{job_id}' lives here, and other nodes are not asked: root is served on the job's own node alone\n"))
+              (2, "", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n"))
         equal(vmgr("list", user=User(0)), (0, "", ""))
         equal(jobs.BED.job(job_id)["job_state"], "R")
     plain = jobs.BED.qsub("sleep 60\n", "-l", "nodes=node1")
@@ -278,8 +278,8 @@ def closed():
 # Strangers at the door
 
 
-def claim(nonce, **changes):
-    rows = {"version": "1", "class": "user", "receiver": address(1), "nonce": nonce, "key": "0" * 64, **changes}
+def claim(greeted, **changes):
+    rows = {"version": "1", "class": "user", "receiver": address(1), "nonce": greeted, "key": "0" * 64, **changes}
     return "".join(f"{key}={value}\n" for key, value in rows.items() if value)
 
 
@@ -321,6 +321,7 @@ def forged():
         try:
             caller.send(USER, seal(claim(caller.greeting()), user))
             equal(caller.frame(), (TAKEN, b""))
+            wait_for(reaches, "the program")
             serving()
             caller.send(TAKEN, b"this is no TLS")
             while caller.frame():  # an alert

@@ -174,6 +174,7 @@ static void test_users(void)
     g_assert_nonnull(strstr(error->message, "used before"));
     refuse(users, VT_ERROR_BATCH, "used before");
     g_autofree char *other = vt_credential_open_user(ours.socket, roots, &uid, NULL);
+    g_assert_cmpstr(other, ==, "a=1\n");
     g_assert_cmpuint(uid, ==, 0);
     g_clear_error(&error);
     g_assert_null(vt_credential_open_user(ours.socket, weak, &uid, &error));
