@@ -306,6 +306,8 @@ static VtPlace *find_place(const VtCluster *cluster, const char *id, GError **er
     g_autoptr(VtPlace) place = places->len == 1 ? g_ptr_array_steal_index(places, 0) : NULL;
     if (!place)
         vt_error_set(error, VT_ERROR_USER, "'%s' is not one job", id);
+    else if (g_strcmp0(place->owner, g_get_user_name()) != 0)
+        vt_error_set(error, VT_ERROR_USER, "job '%s' is not yours", place->id);
     else if (!place->has_request)
         vt_error_set(error, VT_ERROR_USER, "job '%s' is none in virtual machines", place->id);
     else if (!place->is_running || !place->node)
@@ -319,20 +321,6 @@ static VtPlace *find_place(const VtCluster *cluster, const char *id, GError **er
     return NULL;
 }
 
-/* The jobs of this user's on a node. (transfer full) */
-static GPtrArray *list_node(const VtCluster *cluster, const char *node, GError **error)
-{
-    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    vt_autofd door = vt_cluster_start(cluster, node, error);
-    if (door < 0 || !vt_cluster_wait(door, node, error))
-        return NULL;
-    if (!add_listed(jobs, door, node)) {
-        vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
-        return NULL;
-    }
-    return g_steal_pointer(&jobs);
-}
-
 static VtLiveJob *find_afar(const char *id, GError **error)
 {
     g_autoptr(GError) problem = NULL;
@@ -344,15 +332,13 @@ static VtLiveJob *find_afar(const char *id, GError **error)
         return NULL;
     }
     g_autoptr(VtPlace) place = find_place(cluster, id, error);
-    g_autoptr(GPtrArray) jobs = place ? list_node(cluster, place->node, error) : NULL;
-    for (guint i = 0; jobs && i < jobs->len; i++)
-        if (strcmp(((const VtLiveJob *)jobs->pdata[i])->id, place->id) == 0)
-            return g_ptr_array_steal_index(jobs, i);
-    if (jobs)
-        vt_error_set(error, VT_ERROR_USER,
-                     "job '%s' has no virtual machine on node '%s' that is yours", place->id,
-                     place->node);
-    return NULL;
+    VtLiveJob *job = place ? g_new0(VtLiveJob, 1) : NULL;
+    if (job)
+        *job = (VtLiveJob){.slot = -1,
+                           .is_batch = true,
+                           .id = g_steal_pointer(&place->id),
+                           .node = g_steal_pointer(&place->node)};
+    return job;
 }
 
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
@@ -444,6 +430,20 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
 {
     vt_autofd fd = vt_jobs_connect(job, error);
     return fd < 0 ? NULL : vt_jobs_ask_on(fd, job, request, aux, NULL, 0, timeout_ms, error);
+}
+
+/* The jobs of this user's on a node. (transfer full) */
+static GPtrArray *list_node(const VtCluster *cluster, const char *node, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
+    vt_autofd door = vt_cluster_start(cluster, node, error);
+    if (door < 0 || !vt_cluster_wait(door, node, error))
+        return NULL;
+    if (!add_listed(jobs, door, node)) {
+        vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
+        return NULL;
+    }
+    return g_steal_pointer(&jobs);
 }
 
 /* That a connection has ended is no proof of what it led to. */

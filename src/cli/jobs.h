@@ -32,8 +32,9 @@ typedef struct {
  * that could not be asked are told in `problems` (of char *). (transfer full) of VtLiveJob, or NULL. */
 GPtrArray *vt_jobs_list(GPtrArray *problems, GError **error);
 
-/* The job named `id`; a unique part of it up to a dot is enough. Other nodes are asked where it does not live
- * here. NULL and VT_ERROR_USER if there is none; another if that cannot be said. (transfer full) */
+/* The job named `id`; a unique part of it up to a dot is enough. Where it does not live
+ * here the batch system is asked: then `id` and `node` alone are known. NULL and VT_ERROR_USER if there is none;
+ * another if that cannot be said. (transfer full) */
 VtLiveJob *vt_jobs_find(const char *id, GError **error);
 void vt_live_job_free(VtLiveJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtLiveJob, vt_live_job_free)

@@ -79,13 +79,13 @@ static int fail(int connection, const char *what)
 
 int vt_caller_let_in(const VtPeerVisit *visit, uid_t uid, const char *key)
 {
-    static const char *const argv[] = {VT_REACH_PROGRAM, VT_REACH_SERVE, NULL}, *const envp[] = {
-                                                                                    NULL};
+    static const char *const argv[] = {VT_REACH_PROGRAM, VT_REACH_SERVE, NULL};
+    static const char *const envp[] = {NULL};
     g_autoptr(GError) error = NULL;
     int connection = visit->fd;
     g_autofree char *path = vt_program_find(VT_REACH_PROGRAM, &error);
     vt_autofd program = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    vt_autofd digits = vt_fd_from_bytes("vtorque-key", key, strlen(key), &error);
+    vt_autofd digits = program < 0 ? -1 : vt_fd_from_bytes("key", key, strlen(key), &error);
     if (program < 0 || digits < 0)
         return fail(connection, error ? error->message : g_strerror(errno));
     reset_priority();

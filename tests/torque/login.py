@@ -210,12 +210,16 @@ def strangers():
         with TemporaryUser() as nobody:
             equal(vmgr("list", user=nobody), (0, "", ""))
             for words in (("shell", job_id, "id"), ("log", job_id), ("end", job_id), ("console", job_id)):
-                equal(vmgr(*words, user=nobody), (2, "", "vmgr: node 'node1': no job of yours runs here\n"))
+                equal(vmgr(*words, user=nobody), (2, "", f"vmgr: job '{job_id}' is not yours\n"))
+            # Who does not ask the batch system, but the node.
+            equal(ask(lambda nonce: peers.MUNGED.seal(claim(nonce), nobody)), (REFUSED, "no job of yours runs here"))
         with another() as (other, others):
             equal([job["id"] for job in json.loads(vmgr("list", "--json")[1])], [job_id])
             equal([job["id"] for job in json.loads(vmgr("list", "--json", user=other)[1])], [others])
             for words in (("shell", others, "id"), ("end", others)):
-                equal(vmgr(*words), (2, "", f"vmgr: job '{others}' has no virtual machine on node 'node1' that is yours\n"))
+                equal(vmgr(*words), (2, "", f"vmgr: job '{others}' is not yours\n"))
+            lines = speak(195, others)
+            assert lines[1].startswith("(161, ") and "no virtual machine of this job" in lines[1], lines
         equal(vmgr("shell", job_id, "id", user=User(0)),
               (2, "", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n"))
         equal(vmgr("list", user=User(0)), (0, "", ""))
@@ -366,15 +370,19 @@ print(child.wait())
 """
 
 
+def speak(kind, name):
+    """The lines of one connection with that frame."""
+    words = [*jobs.BED.nodes[LOGIN].prefix(), *jobs.BED.user.prefix(), sys.executable, "-c", SPEAK, f"{jobs.VT.site.bin}/vtorque-reach", str(PORT),
+             peers.MUNGED.socket, str(kind), name]
+    return subprocess.run(words, capture_output=True, text=True, timeout=lib.DEADLINE, check=True).stdout.splitlines()
+
+
 def run_refused():
     """only LIST, END and CONTROL pass: a run connection, START, CLEAN and frames of others end the connection"""
     with running() as job_id:
         for kind, name, said in ((193, job_id, "b''"), (192, "", "b''"), (197, "", "b''"), (147, "", "b''"), (0, "", "b''"), (196, "", "(160, ")):
-            words = [*jobs.BED.nodes[LOGIN].prefix(), *jobs.BED.user.prefix(), sys.executable, "-c", SPEAK, f"{jobs.VT.site.bin}/vtorque-reach", str(PORT),
-                     peers.MUNGED.socket, str(kind), name]
-            done = subprocess.run(words, capture_output=True, text=True, timeout=lib.DEADLINE, check=True)
-            lines = done.stdout.splitlines()
-            equal((lines[0], lines[2]), ("(160, b'')", "0"), f"{kind}: {done.stdout}")
+            lines = speak(kind, name)
+            equal((lines[0], lines[2]), ("(160, b'')", "0"), f"{kind}")
             assert lines[1].startswith(said), f"{kind}: {lines}"
         equal(vmgr("shell", job_id, "echo", "well"), (0, "well\n", ""))
 
