@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/jobs.c - jobs that live on this machine, and on others.
+ * cli/jobs.c - jobs that live on this machine, and the way to any.
  *
  * Reads from: run folders of this uid, the daemon, engines. Trusts: the folders (made by keepers of
  * this uid); of an engine's answer only that it is text, which is made printable.
@@ -8,7 +8,6 @@
 #include "cli/jobs.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,7 +15,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "cli/cluster.h"
+#include "cli/afar.h"
 #include "cli/terminal.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
@@ -26,9 +25,6 @@
 
 #define ASK_TIMEOUT_MS 2000
 #define END_PATIENCE_MS 15000 /* for an engine, after the grace */
-#define GONE_MS 10000         /* for its keeper, on another node */
-#define RETRY_US 200000
-#define NODES_AT_ONCE 16
 
 void vt_live_job_free(VtLiveJob *job)
 {
@@ -76,16 +72,7 @@ static long long number_of(const char *text, const char *key)
     return ctl_text_find(text, key, value, sizeof value) ? g_ascii_strtoll(value, NULL, 10) : 0;
 }
 
-static bool has_job(const GPtrArray *jobs, const char *id)
-{
-    for (guint i = 0; i < jobs->len; i++)
-        if (strcmp(((const VtLiveJob *)jobs->pdata[i])->id, id) == 0)
-            return true;
-    return false;
-}
-
-/* What a daemon lists over `door`; `node`: its name, NULL for this one's. False: not all of it came. */
-static bool add_listed(GPtrArray *jobs, int door, const char *node)
+bool vt_jobs_add_listed(GPtrArray *jobs, int door, const char *node)
 {
     WireHeader header;
     char text[WIRE_STRING_MAX + 1];
@@ -117,7 +104,7 @@ static bool add_batch(GPtrArray *jobs)
 {
     vt_autofd door = geteuid() == 0 ? -1 : ctl_door_connect(CTL_DOOR_USER, 0);
     if (door >= 0)
-        add_listed(jobs, door, NULL);
+        vt_jobs_add_listed(jobs, door, NULL);
     return door >= 0;
 }
 
@@ -162,129 +149,12 @@ static void ask_engine(VtLiveJob *job)
     job->memory_mib = value_of(text, "memory_mib=");
 }
 
-/* Names of nodes with jobs of this user's, in virtual machines, that are not among `jobs`. (transfer full) */
-static GPtrArray *nodes_of(const VtCluster *cluster, const GPtrArray *places, const GPtrArray *jobs)
-{
-    GPtrArray *nodes = g_ptr_array_new_with_free_func(g_free);
-    for (guint i = 0; i < places->len; i++) {
-        const VtPlace *place = places->pdata[i];
-        if (!place->node || !place->is_running || !place->has_request ||
-            g_strcmp0(place->owner, g_get_user_name()) != 0 ||
-            vt_cluster_is_here(cluster, place->node) || has_job(jobs, place->id) ||
-            g_ptr_array_find_with_equal_func(nodes, place->node, g_str_equal, NULL))
-            continue;
-        g_ptr_array_add(nodes, g_strdup(place->node));
-    }
-    return nodes;
-}
-
-/* Where the batch system's jobs are, and what is found. */
-typedef struct {
-    const GPtrArray *places;
-    GPtrArray *jobs, *problems;
-} Search;
-
-static void add_problem(GPtrArray *problems, GError *error)
-{
-    g_ptr_array_add(problems, g_strdup(error->message));
-    g_error_free(error);
-}
-
-static bool is_there(const GPtrArray *places, const char *id, const char *node)
-{
-    for (guint i = 0; i < places->len; i++) {
-        const VtPlace *place = places->pdata[i];
-        if (strcmp(place->id, id) == 0)
-            return g_strcmp0(place->node, node) == 0;
-    }
-    return false;
-}
-
-/* Over `door`, which vt_cluster_start() has given, when it is ready. Jobs are taken of their first node. */
-static void ask_node(int door, const char *node, const Search *search)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    if (!vt_cluster_wait(door, node, &error)) {
-        /* A job may have ended meanwhile. */
-        if (error->code != VT_ERROR_USER)
-            add_problem(search->problems, g_steal_pointer(&error));
-    } else if (!add_listed(found, door, node)) {
-        g_ptr_array_add(search->problems,
-                        g_strdup_printf("node '%s': does not list its jobs", node));
-    }
-    while (found->len > 0) {
-        VtLiveJob *job = g_ptr_array_steal_index(found, 0);
-        if (is_there(search->places, job->id, node) && !has_job(search->jobs, job->id))
-            g_ptr_array_add(search->jobs, job);
-        else
-            vt_live_job_free(job);
-    }
-}
-
-/* Nodes number `first` and on, at the same time, each when it is ready: one that is dead keeps nobody
- * waiting, and who is let in has not long to speak. */
-static void ask_nodes(const VtCluster *cluster, const GPtrArray *nodes, guint first,
-                      const Search *search)
-{
-    struct pollfd doors[NODES_AT_ONCE];
-    guint n = MIN(nodes->len - first, NODES_AT_ONCE), left = 0;
-    for (guint i = 0; i < n; i++) {
-        GError *error = NULL;
-        int fd = vt_cluster_start(cluster, nodes->pdata[first + i], &error);
-        doors[i] = (struct pollfd){.fd = fd, .events = POLLIN};
-        if (fd < 0)
-            add_problem(search->problems, error);
-        left += fd >= 0;
-    }
-    while (left > 0) {
-        if (poll(doors, n, -1) < 0)
-            continue;
-        for (guint i = 0; i < n; i++) {
-            if (doors[i].fd < 0 || !doors[i].revents)
-                continue;
-            ask_node(doors[i].fd, nodes->pdata[first + i], search);
-            vt_fd_clear(&doors[i].fd);
-            left--;
-        }
-    }
-}
-
-static gint compare_nodes(gconstpointer a, gconstpointer b)
-{
-    const VtLiveJob *const *one = a, *const *other = b;
-    return g_strcmp0((*one)->node, (*other)->node);
-}
-
-/* `is_node`: a daemon is here. So a machine need not be one that jobs are submitted from. */
-static void add_afar(GPtrArray *jobs, bool is_node, GPtrArray *problems)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(VtCluster) cluster = vt_cluster_load(&error);
-    if (!cluster) {
-        if (error && !is_node)
-            g_ptr_array_add(problems, g_strdup_printf("jobs on other nodes are not looked for: %s",
-                                                      error->message));
-        return;
-    }
-    g_autoptr(GPtrArray) places = vt_cluster_find(cluster, NULL, &error);
-    if (!places) {
-        add_problem(problems, g_steal_pointer(&error));
-        return;
-    }
-    g_autoptr(GPtrArray) nodes = nodes_of(cluster, places, jobs);
-    const Search search = {places, jobs, problems};
-    for (guint i = 0; i < nodes->len; i += NODES_AT_ONCE)
-        ask_nodes(cluster, nodes, i, &search);
-    g_ptr_array_sort(jobs, compare_nodes);
-}
-
 GPtrArray *vt_jobs_list(GPtrArray *problems, GError **error)
 {
     bool is_node = false;
     GPtrArray *jobs = load_all(true, &is_node, error);
     if (jobs)
-        add_afar(jobs, is_node, problems);
+        vt_afar_list(jobs, is_node, problems);
     for (guint i = 0; jobs && i < jobs->len; i++)
         ask_engine(jobs->pdata[i]);
     return jobs;
@@ -295,50 +165,6 @@ static bool names(const char *given, const char *id)
     gsize length = strlen(given);
     return length > 0 && strncmp(given, id, length) == 0 &&
            (id[length] == '\0' || id[length] == '.');
-}
-
-/* The place of a job that runs on another node. (transfer full) */
-static VtPlace *find_place(const VtCluster *cluster, const char *id, GError **error)
-{
-    g_autoptr(GPtrArray) places = vt_cluster_find(cluster, id, error);
-    if (!places)
-        return NULL;
-    g_autoptr(VtPlace) place = places->len == 1 ? g_ptr_array_steal_index(places, 0) : NULL;
-    if (!place)
-        vt_error_set(error, VT_ERROR_USER, "'%s' is not one job", id);
-    else if (g_strcmp0(place->owner, g_get_user_name()) != 0)
-        vt_error_set(error, VT_ERROR_USER, "job '%s' is not yours", place->id);
-    else if (!place->has_request)
-        vt_error_set(error, VT_ERROR_USER, "job '%s' is none in virtual machines", place->id);
-    else if (!place->is_running || !place->node)
-        vt_error_set(error, VT_ERROR_USER, "job '%s' does not run: its state is '%s'", place->id,
-                     place->state ? place->state : "?");
-    else if (vt_cluster_is_here(cluster, place->node))
-        vt_error_set(error, VT_ERROR_USER, "job '%s' has no virtual machine here that is yours",
-                     place->id);
-    else
-        return g_steal_pointer(&place);
-    return NULL;
-}
-
-static VtLiveJob *find_afar(const char *id, GError **error)
-{
-    g_autoptr(GError) problem = NULL;
-    g_autoptr(VtCluster) cluster = vt_cluster_load(&problem);
-    if (!cluster) {
-        vt_error_set(error, VT_ERROR_USER, "no job '%s' lives here%s%s%s", id,
-                     problem ? ", and other nodes are not asked: " : "",
-                     problem ? problem->message : "", problem ? "" : " (see 'vmgr list')");
-        return NULL;
-    }
-    g_autoptr(VtPlace) place = find_place(cluster, id, error);
-    VtLiveJob *job = place ? g_new0(VtLiveJob, 1) : NULL;
-    if (job)
-        *job = (VtLiveJob){.slot = -1,
-                           .is_batch = true,
-                           .id = g_steal_pointer(&place->id),
-                           .node = g_steal_pointer(&place->node)};
-    return job;
 }
 
 VtLiveJob *vt_jobs_find(const char *id, GError **error)
@@ -358,20 +184,13 @@ VtLiveJob *vt_jobs_find(const char *id, GError **error)
     }
     if (n == 1)
         return g_ptr_array_steal_index(jobs, found);
-    return jobs ? find_afar(id, error) : NULL;
-}
-
-static int connect_afar(const char *node, GError **error)
-{
-    g_autoptr(VtCluster) cluster = vt_cluster_load(error);
-    vt_autofd door = cluster ? vt_cluster_start(cluster, node, error) : -1;
-    return door >= 0 && vt_cluster_wait(door, node, error) ? vt_fd_steal(&door) : -1;
+    return jobs ? vt_afar_find(id, error) : NULL;
 }
 
 static int connect_daemon(const VtLiveJob *job, GError **error)
 {
     vt_autofd door =
-        job->node ? connect_afar(job->node, error) : ctl_door_connect(CTL_DOOR_USER, 0);
+        job->node ? vt_afar_connect(job->node, error) : ctl_door_connect(CTL_DOOR_USER, 0);
     int err = door < 0 ? door : ctl_door_send_text(door, CTL_DOOR_CONTROL, 0, job->id);
     return err < 0 ? err : vt_fd_steal(&door);
 }
@@ -432,38 +251,6 @@ char *vt_jobs_ask(const VtLiveJob *job, guint8 request, guint8 aux, int timeout_
     return fd < 0 ? NULL : vt_jobs_ask_on(fd, job, request, aux, NULL, 0, timeout_ms, error);
 }
 
-/* The jobs of this user's on a node. (transfer full) */
-static GPtrArray *list_node(const VtCluster *cluster, const char *node, GError **error)
-{
-    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    vt_autofd door = vt_cluster_start(cluster, node, error);
-    if (door < 0 || !vt_cluster_wait(door, node, error))
-        return NULL;
-    if (!add_listed(jobs, door, node)) {
-        vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
-        return NULL;
-    }
-    return g_steal_pointer(&jobs);
-}
-
-/* That a connection has ended is no proof of what it led to. */
-static bool wait_until_gone(const VtLiveJob *job, GError **error)
-{
-    gint64 deadline_us = g_get_monotonic_time() + GONE_MS * G_GINT64_CONSTANT(1000);
-    g_autoptr(VtCluster) cluster = vt_cluster_load(error);
-    while (cluster) {
-        g_autoptr(GError) problem = NULL;
-        g_autoptr(GPtrArray) jobs = list_node(cluster, job->node, &problem);
-        if (jobs ? !has_job(jobs, job->id) : problem->code == VT_ERROR_USER)
-            return true;
-        if (g_get_monotonic_time() > deadline_us)
-            return vt_error_set(error, VT_ERROR_HOST, "job '%s' may not have ended: %s", job->id,
-                                jobs ? "it is still there" : problem->message);
-        g_usleep(RETRY_US);
-    }
-    return false;
-}
-
 /* Its keeper is root's: where the engine does not obey, the batch system's own order does. */
 static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **error)
 {
@@ -477,7 +264,7 @@ static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **err
     if (!taken || !vt_fd_wait(fd, grace_ms + END_PATIENCE_MS) || recv(fd, &byte, 1, 0) > 0)
         return vt_error_set(error, VT_ERROR_HOST,
                             "job '%s' does not end: end it by the batch system", job->id);
-    return !job->node || wait_until_gone(job, error);
+    return !job->node || vt_afar_wait_gone(job, error);
 }
 
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error)

@@ -2,7 +2,7 @@
 /*
  * cli/jobs.h - the jobs of this user (root: of the node): those that the user has started here, found by
  * their run folders; those of the batch system that live here, by way of the daemon; those on other nodes, by
- * cli/cluster.h.
+ * cli/afar.h.
  */
 #pragma once
 
@@ -58,3 +58,7 @@ VtLiveJob *vt_jobs_find_machine(const char *text, guint8 *machine, GError **erro
  * ended by its keeper, a keeper that does not by SIGKILL. Of the batch system's jobs the end of the
  * engine is waited for, which must obey; another node is asked again afterwards. */
 bool vt_jobs_end(const VtLiveJob *job, bool now, int grace_ms, GError **error);
+
+/* Adds the jobs that a daemon lists over `door`, one of its user.sock; `node`: its name, NULL: this one's. False:
+ * not all of it came. */
+bool vt_jobs_add_listed(GPtrArray *jobs, int door, const char *node);

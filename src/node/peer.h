@@ -21,11 +21,9 @@ typedef enum {
     /* Who opens the door, first: u16 lowest, u16 highest version, string nonce */
     VT_PEER_GREETING = 208,
     VT_PEER_ORDER = 209, /* the first node's daemon: a credential (node/credential.h) of a FOLLOW */
-    VT_PEER_TAKEN =
-        210, /* what follows is TLS: the engine is in its cage, or the user may come in */
-    VT_PEER_REFUSED =
-        211,            /* string: why; the connection's end follows. aux: VT_PEER_NO_JOB, or 0 */
-    VT_PEER_USER = 212, /* a user's vmgr: a credential of a VT_ORDER_USER */
+    VT_PEER_TAKEN = 210, /* an engine is in its cage, or a user may come in: TLS follows */
+    VT_PEER_REFUSED = 211, /* aux VT_PEER_NO_JOB or 0; string: why; the connection's end follows */
+    VT_PEER_USER = 212,    /* a user's vmgr: a credential of a VT_ORDER_USER */
 } VtPeerType;
 
 #define VT_PEER_NO_JOB 1 /* no job of the user's is there */
