@@ -436,17 +436,24 @@ def deaths():
 
 
 def many():
-    """eight connections of a user; a ninth is refused, and nobody else is: not another user of the same login node, not a job's other node"""
-    with running() as job_id, another() as (other, others), contextlib.ExitStack() as stack:
-        shells = [stack.enter_context(open_shell(job_id)) for _ in range(8)]
-        equal(vmgr("shell", job_id, "id"), (125, "", "vmgr: node 'node1': there are too many connections of yours, or in all\n"))
-        equal(vmgr("shell", others, "echo", "well", user=other), (0, "well\n", ""))
-        two = submit("exit 3\n", "-l", "nodes=node2+node1")  # the first node is the other: it orders this one
-        equal(jobs.BED.wait(two)["exit_status"], "3")
-        shells[0].kill()
-        shells[0].wait()
-        wait_for(lambda: len(reaches()) == 14, "the end of one")
-        equal(vmgr("shell", job_id, "echo", "well"), (0, "well\n", ""))
+    """of twelve connections of a user at once eight come in, and nobody else is kept out: not another user of the same login node, not another node"""
+    with running() as job_id, another() as (other, others):
+        shells = [start("shell", job_id, "--", "sh", "-c", "echo in; cat") for _ in range(12)]
+        try:
+            inside = [shell for shell in shells if shell.stdout.readline() == b"in\n"]
+            equal(len(inside), 8)
+            equal(sorted(shell.wait(lib.DEADLINE) for shell in shells if shell not in inside), [125] * 4)
+            equal(vmgr("shell", job_id, "id"), (125, "", "vmgr: node 'node1': there are too many connections of yours, or in all\n"))
+            equal(vmgr("shell", others, "echo", "well", user=other), (0, "well\n", ""))
+            two = submit("exit 3\n", "-l", "nodes=node2+node1")  # the first of which orders the other
+            equal(jobs.BED.wait(two)["exit_status"], "3")
+            inside[0].kill()
+            wait_for(lambda: len(reaches()) == 14, "the end of one")
+            equal(vmgr("shell", job_id, "echo", "well"), (0, "well\n", ""))
+        finally:
+            for shell in shells:
+                shell.kill()
+                shell.communicate()
 
 
 TESTS = [seen, entered, told, copied, ended, several, strangers, closed, forged, silent, run_refused, rights, deaths, many]
