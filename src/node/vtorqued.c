@@ -3,10 +3,11 @@
  * node/vtorqued.c - the daemon: three doors, and a process for each visitor.
  *
  * Theory of operation. One loop over five descriptors: everybody's door, root's door, that of other
- * nodes (where PEER_PORT is set), what children have found out, signals. It reads no byte of anybody but root's run folders: it looks at
- * the peer, counts, forks (node/verbs.h), reaps. A visitor from another node counts for its address until the child has seen that
- * it is a user, and from then on for that user: it may stay, and a login node is many users. Keepers whose starter has ended become its children; one that was killed
- * is swept up after. Nothing is kept that a restart would miss.
+ * nodes (where PEER_PORT is set), what children have found out, signals. It reads no byte of anybody but
+ * root's run folders: it looks at the peer, counts, forks (node/verbs.h), reaps. A visitor from another
+ * node counts for its address until the child has seen that it is a user, and from then on for that user:
+ * it may stay, and a login node is many users. Keepers whose starter has ended become its children; one
+ * that was killed is swept up after. Nothing is kept that a restart would miss.
  *
  * Runs as: root. Trusts: the kernel, and root's settings.
  */

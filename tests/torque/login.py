@@ -21,6 +21,7 @@ from bed import TemporaryUser, User, address, equal, lib, wait_for
 from jobs import CONFIG, submit
 from lib import run_tests
 from peers import FOREVER, PORT, REFUSED, TAKEN, Caller, Munged
+from terminal import CONTROL_C, Terminal
 from vtorque import on_bed
 
 USER = 212  # frame of a user's credential
@@ -156,6 +157,31 @@ def entered():
         with open_shell(job_id) as shell:
             shell.send_signal(signal.SIGTERM)
             equal(shell.wait(lib.DEADLINE), 128 + signal.SIGTERM)
+
+
+class AtLogin:
+    """What a Terminal starts its program by."""
+
+    @staticmethod
+    def start(*words, program, through, environment, **options):
+        options = {**options_of(), **options}
+        options["env"] = {**options["env"], **environment}
+        return subprocess.Popen([*jobs.BED.nodes[LOGIN].prefix(), *jobs.BED.user.prefix(), *through, f"{jobs.VT.site.bin}/{program}", *words], **options)
+
+
+def typed():
+    """shell at a terminal: Control-C is the guest's, the window's size follows, the terminal is put back"""
+    with running() as job_id, Terminal(AtLogin, "shell", job_id, program="vmgr") as terminal:
+        terminal.ask("echo $((6 * 7))-x", "42-x")
+        terminal.type("sleep 100\r")
+        time.sleep(1)
+        terminal.type(CONTROL_C)
+        terminal.ask("echo went=$?", r"went=130")
+        terminal.resize(31, 99)
+        terminal.ask("stty size", "31 99")
+        terminal.type("exit 5\r")
+        equal(terminal.wait_status(), 5)
+        terminal.check_sane()
 
 
 def told():
@@ -456,9 +482,10 @@ def many():
                 shell.communicate()
 
 
-TESTS = [seen, entered, told, copied, ended, several, strangers, closed, forged, silent, run_refused, rights, deaths, many]
+TESTS = [seen, entered, typed, told, copied, ended, several, strangers, closed, forged, silent, run_refused, rights, deaths, many]
 
 if __name__ == "__main__":
+    os.setgroups([0, 4])  # the daemons', which nobody whom they let in may have
     with Munged() as peers.MUNGED:
         SETTINGS = (f"MUNGE_SOCKET={peers.MUNGED.socket}", f"PEER_PORT={PORT}", "NET_TRANSPORT=vxlan")
         with on_bed(SETTINGS, nodes=3, config=CONFIG) as (jobs.BED, jobs.VT):
