@@ -604,7 +604,7 @@ def managed():
             (job,) = (job for job in json.loads(listing) if job["id"] == job_id)
             equal((job["user"], job["name"], job["phase"], job["vcpus"], job["ram_mib"]), (BED.user.name, "managed", "running", 1, 128))
         equal(BED.run(vmgr, "list", "--json", user=other, cwd="/").out, b"[]\n")
-        refused = (2, b"", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n".encode())
+        refused = (2, b"", f"vmgr: no job '{job_id}' lives here, and other nodes are not asked: PEER_PORT is not set in '{VT.conf}'\n".encode())
         for verb in ("end", "console"):
             equal(BED.run(vmgr, verb, job_id, user=other, cwd="/"), refused)
         equal(BED.run(vmgr, "console", job_id.partition(".")[0]), (0, b"", b""))
@@ -630,7 +630,7 @@ def entered():
         equal(BED.run(vmgr, "cp", f"{job_id}:/tmp/name", "copied"), (0, b"", b""))
         equal(os.stat(f"{BED.folder}/copied").st_uid, BED.user.uid)
         equal(BED.run(vmgr, "cp", "copied", f"{job_id}:/tmp/again"), (0, b"", b""))
-        refused = (2, b"", f"vmgr: no job '{job_id}' lives here (see 'vmgr list')\n".encode())
+        refused = (2, b"", f"vmgr: no job '{job_id}' lives here, and other nodes are not asked: PEER_PORT is not set in '{VT.conf}'\n".encode())
         for words in (asked, ("console", job_id), ("log", job_id), ("cp", f"{job_id}:/tmp/name", "/tmp"), ("end", job_id)):
             equal(BED.run(vmgr, *words, user=other, cwd="/"), refused, words[0])
         with open(f"{BED.folder}/go", "x", encoding="utf-8"):
