@@ -29,6 +29,7 @@ typedef enum {
     KEY_DIGITS_64,
     KEY_NUMBER, /* guint from `min` to `max` */
     KEY_MIB,
+    KEY_TRANSPORT,
 } KeyKind;
 
 typedef struct {
@@ -70,6 +71,7 @@ static const Key keys[] = {
     {"key", KEY_DIGITS_64, F, 0, ORDER(key)},
     {"addresses", KEY_ADDRESSES, F, 0, ORDER(addresses)},
     {"mtu", KEY_NUMBER, 0, F, ORDER(mtu), VT_NET_MTU_MIN, 65535},
+    {"transport", KEY_TRANSPORT, 0, F, ORDER(transport)},
     {"vni", KEY_NUMBER, 0, F, ORDER(vni), 1, VT_VNI_MAX},
 };
 #undef ORDER
@@ -157,6 +159,9 @@ static bool take_value(VtOrder *order, const Key *key, const char *value)
             return false;
         *(guint *)at = (guint)number;
         return true;
+    case KEY_TRANSPORT:
+        return vt_choice_find(&vt_carrier_choice, value, at) &&
+               *(const VtTransport *)at != VT_TRANSPORT_NONE;
     case KEY_MIB:
         return g_ascii_string_to_unsigned(value, 10, 1, MEMORY_MIB_MAX, at, NULL);
     case KEY_HOSTS:
@@ -200,8 +205,10 @@ static bool check_whole(VtOrder *order, GError **error)
     if (order->addresses && g_strv_length(order->addresses) != order->nodes)
         return vt_error_set(error, VT_ERROR_BATCH,
                             "the order has another number of addresses than of nodes");
-    if ((order->vni > 0) != (order->mtu > 0))
-        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'vni' and 'mtu' go together");
+    if ((order->transport != VT_TRANSPORT_NONE) != (order->mtu > 0))
+        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'transport' and 'mtu' go together");
+    if ((order->transport == VT_TRANSPORT_VXLAN) != (order->vni > 0))
+        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'vni' goes with VXLAN alone");
     return !order->addresses || strcmp(order->addresses[order->node], order->receiver) == 0 ||
            vt_error_set(error, VT_ERROR_BATCH, "the order's 'receiver' is another node's address");
 }
@@ -243,6 +250,10 @@ static void append_value(GString *out, const VtOrder *order, const Key *key)
         break;
     case KEY_NUMBER:
         list = *(const guint *)at > 0 ? g_strdup_printf("%u", *(const guint *)at) : NULL;
+        break;
+    case KEY_TRANSPORT:
+        if (order->transport != VT_TRANSPORT_NONE)
+            text = vt_choice_word(&vt_carrier_choice, order->transport);
         break;
     case KEY_ADDRESSES:
         list = g_strjoinv(",", *(const GStrv *)at);
@@ -305,7 +316,7 @@ void vt_order_clear(VtOrder *order)
         if (keys[i].kind == KEY_HOSTS || keys[i].kind == KEY_ADDRESSES)
             g_strfreev(*(GStrv *)at);
         else if (keys[i].kind != KEY_VERSION && keys[i].kind != KEY_NUMBER &&
-                 keys[i].kind != KEY_MIB)
+                 keys[i].kind != KEY_MIB && keys[i].kind != KEY_TRANSPORT)
             g_free(*(char **)at);
     }
     *order = (VtOrder){0};
