@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/error.h"
 
@@ -94,4 +96,22 @@ bool vt_fd_is_output_file(int fd)
     int flags = fcntl(fd, F_GETFL);
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 &&
            (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static int compare(gconstpointer a, gconstpointer b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+void vt_fd_keep_only(const int *fds, guint n)
+{
+    g_autofree int *sorted = g_memdup2(fds, n * sizeof *fds);
+    unsigned next = STDERR_FILENO + 1;
+    qsort(sorted, n, sizeof *sorted, compare);
+    for (guint i = 0; i < n; i++) {
+        if ((unsigned)sorted[i] > next)
+            syscall(SYS_close_range, next, sorted[i] - 1, 0);
+        next = (unsigned)sorted[i] + 1;
+    }
+    syscall(SYS_close_range, next, ~0u, 0);
 }

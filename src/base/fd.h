@@ -46,3 +46,6 @@ bool vt_fd_is_output_file(int fd);
 
 /* Writes all of `data` to a blocking descriptor. */
 bool vt_fd_write_all(int fd, const void *data, gsize size, GError **error);
+
+/* Closes all descriptors but the standard ones and the `n` of `fds`. */
+void vt_fd_keep_only(const int *fds, guint n);

@@ -199,13 +199,6 @@ static VtNet find_net(const Draft *draft)
     return vt_request_net((VtNet)wanted, item != NULL, is_one);
 }
 
-/* What the nodes would refuse. */
-static bool check_transport(Draft *draft, GError **error)
-{
-    return draft->nodes.count == 1 || find_net(draft) != VT_NET_PRIVATE ||
-           vt_settings_check_transport(draft->settings, error);
-}
-
 /* Everything but the RAM of what a node's part of the job takes. */
 static void take_shape(Draft *draft)
 {
@@ -443,10 +436,9 @@ static bool add_terminal(Draft *draft, GError **error)
     return true;
 }
 
-static const Step steps[] = {check_site,      check_problem,   check_image,   take_nodes,
-                             take_vcpus,      check_transport, take_ram,      check_limits,
-                             raise_resources, add_request,     add_exclusive, add_name,
-                             add_terminal};
+static const Step steps[] = {check_site,  check_problem, check_image,  take_nodes,
+                             take_vcpus,  take_ram,      check_limits, raise_resources,
+                             add_request, add_exclusive, add_name,     add_terminal};
 
 VtTorque *vt_torque_new(const VtQsub *qsub, const VtSettings *settings, GError **error)
 {

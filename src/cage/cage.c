@@ -216,12 +216,17 @@ bool vt_cage_enter(VtCage *cage, GError **error)
     return ok && pivot(error);
 }
 
-static bool drop_capabilities(GError **error)
+#define NO_CAPABILITY (-1)
+
+/* All but `kept`. */
+static bool drop_capabilities(int kept, GError **error)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[2] = {0};
+    struct __user_cap_data_struct data[2] = {0};
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (syscall(SYS_capset, &header, none) < 0)
+    if (kept != NO_CAPABILITY)
+        data[kept / 32].permitted = data[kept / 32].effective = 1u << (kept % 32);
+    if (syscall(SYS_capset, &header, data) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up capabilities");
     return true;
 }
@@ -233,17 +238,30 @@ static bool drop_ids(uid_t uid, gid_t gid, GError **error)
     return true;
 }
 
-bool vt_cage_drop(uid_t uid, gid_t gid, GError **error)
+static bool drop(uid_t uid, gid_t gid, int kept, GError **error)
 {
     for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
         if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
             return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot empty the bounding set");
+    /* What is kept would go with root's id; what is not goes by itself. */
+    if (kept != NO_CAPABILITY && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot keep a capability");
     if (geteuid() == 0 && !drop_ids(uid, gid, error))
         return false;
-    if (!drop_capabilities(error))
+    if (!drop_capabilities(kept, error))
         return false;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, errno, "cannot give up rights");
     return vt_filter_load_cage(error);
+}
+
+bool vt_cage_drop(uid_t uid, gid_t gid, GError **error)
+{
+    return drop(uid, gid, NO_CAPABILITY, error);
+}
+
+bool vt_cage_drop_to(uid_t uid, gid_t gid, int capability, GError **error)
+{
+    return drop(uid, gid, capability, error);
 }

@@ -68,3 +68,6 @@ bool vt_cage_enter(VtCage *cage, GError **error);
  * cage/filter.h. Asks for SIGKILL at the parent's end again, since a change of ids takes that
  * back. */
 bool vt_cage_drop(uid_t uid, gid_t gid, GError **error);
+
+/* The same, but for one capability, which this process alone keeps. Root's only. */
+bool vt_cage_drop_to(uid_t uid, gid_t gid, int capability, GError **error);

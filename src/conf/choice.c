@@ -31,6 +31,9 @@ const VtChoice vt_batch_choice = {CHOICE("auto", "torque", "openpbs", "slurm", "
 const VtChoice vt_net_choice = {CHOICE("none", "private", "user"), "must be private, user or none"};
 const VtChoice vt_transport_choice = {CHOICE("auto", "wireguard", "vxlan"),
                                       "must be auto, wireguard or vxlan"};
+/* The same, of a job: it is decided. */
+const VtChoice vt_carrier_choice = {CHOICE("none", "wireguard", "vxlan"),
+                                    "must be none, wireguard or vxlan"};
 const VtChoice vt_channel_choice = {CHOICE("gres", "other"), "must be gres or other"};
 const VtChoice vt_truth_choice = {CHOICE("false", "true"), "must be true or false"};
 

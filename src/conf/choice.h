@@ -85,14 +85,15 @@ typedef enum {
 
 /* What carries a job's private network from node to node. */
 typedef enum {
-    VT_TRANSPORT_AUTO,      /* what is safe everywhere: WireGuard */
-    VT_TRANSPORT_WIREGUARD, /* not built yet */
-    VT_TRANSPORT_VXLAN,     /* in clear, for networks that the site trusts */
+    VT_TRANSPORT_AUTO,                     /* of a setting: what is safe everywhere, WireGuard */
+    VT_TRANSPORT_WIREGUARD,                /* with keys of the job */
+    VT_TRANSPORT_VXLAN,                    /* in clear, for networks that the site trusts */
+    VT_TRANSPORT_NONE = VT_TRANSPORT_AUTO, /* of a job: there is no such network */
 } VtTransport;
 
 extern const VtChoice vt_image_choice, vt_init_choice, vt_fs_type_choice, vt_accel_choice,
     vt_locks_choice, vt_file_server_choice, vt_family_choice, vt_arch_choice, vt_format_choice,
-    vt_batch_choice, vt_channel_choice, vt_net_choice, vt_transport_choice;
+    vt_batch_choice, vt_channel_choice, vt_net_choice, vt_transport_choice, vt_carrier_choice;
 
 /* false is 0, true is 1. */
 extern const VtChoice vt_truth_choice;

@@ -398,15 +398,10 @@ bool vt_settings_check_host(const VtSettings *settings, const char *host, GError
                         host, vt_settings_get_origin(settings, list), vt_setting_key(list));
 }
 
-bool vt_settings_check_transport(const VtSettings *settings, GError **error)
+VtTransport vt_settings_get_transport(const VtSettings *settings)
 {
-    const VtSetting transport = VT_SETTING_NET_TRANSPORT;
-    return vt_settings_get_number(settings, transport) == VT_TRANSPORT_VXLAN ||
-           vt_error_set(error, VT_ERROR_CONFIG,
-                        "no private network between nodes (%s: %s): WireGuard is not built yet; "
-                        "where the nodes' own network is trusted the site may set vxlan; "
-                        "-vm net=none and net=user go without",
-                        vt_settings_get_origin(settings, transport), vt_setting_key(transport));
+    VtTransport wanted = (VtTransport)vt_settings_get_number(settings, VT_SETTING_NET_TRANSPORT);
+    return wanted == VT_TRANSPORT_AUTO ? VT_TRANSPORT_WIREGUARD : wanted;
 }
 
 const GPtrArray *vt_settings_get_warnings(const VtSettings *settings)

@@ -13,6 +13,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "conf/choice.h"
+
 #define VT_SETTINGS_SITE_FILE "/etc/vtorque/vtorque.conf"
 #define VT_SETTINGS_FILE_MAX (1024 * 1024) /* bytes */
 
@@ -72,8 +74,8 @@ typedef enum {
 
 typedef struct VtSettings VtSettings;
 
-/* True if a job's private network may cross nodes; else VT_ERROR_CONFIG that says how. */
-bool vt_settings_check_transport(const VtSettings *settings, GError **error);
+/* What carries a job's private network between nodes: NET_TRANSPORT, auto decided. */
+VtTransport vt_settings_get_transport(const VtSettings *settings);
 
 /* One parameter as `vmgr show config` prints it; everything is borrowed. */
 typedef struct {

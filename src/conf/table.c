@@ -196,8 +196,8 @@ const VtSettingInfo vt_setting_table[] = {
                                  "socket of the node's munged; not set: MUNGE's own"},
     [VT_SETTING_NET_TRANSPORT] = {"NET_TRANSPORT", VT_VALUE_CHOICE, VT_STATE_ACTIVE, 0, 0, NULL,
                                   "auto", "must be auto, wireguard or vxlan",
-                                  "what carries a job's private network between nodes; vxlan is "
-                                  "for networks that the site trusts, the others are not built yet",
+                                  "what carries a job's private network between nodes; auto is "
+                                  "wireguard, vxlan is for networks that the site trusts",
                                   &vt_transport_choice},
     LATER("SUSPENDED_IMAGE_DIR", "/opt/vm-images-suspended", "directory of suspended images"),
     LATER("VM_NFS_HOME", NULL, "NFS export for the guests' /home"),

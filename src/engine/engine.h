@@ -101,6 +101,7 @@ struct VtEngine {
     VtNetwork network;
     const VtNodesPart *nodes_part; /* NULL: this program is for jobs of one node */
     VtTunnel *tunnel;              /* NULL: the private network is this node's alone */
+    VtTunnelPeer *peers;           /* each node's, as far as they have been told; NULL: no tunnel */
     VtTeam *team;                  /* NULL: the job has one node */
     void (*go)(VtEngine *engine); /* all nodes of the job are in their cages: starts the machines */
     guint8 seed[2 * VT_SSH_SEED_SIZE]; /* of the keys, the same on all nodes */

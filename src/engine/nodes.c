@@ -4,6 +4,7 @@
 
 int main(int argc, char **argv)
 {
-    static const VtNodesPart part = {vt_channel_secure, vt_tunnel_open, vt_tunnel_make};
+    static const VtNodesPart part = {vt_channel_secure, vt_tunnel_open, vt_tunnel_make,
+                                     vt_tunnel_guard, vt_tunnel_connect};
     return vt_engine_main(argc, argv, &part);
 }

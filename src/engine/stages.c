@@ -4,7 +4,8 @@
  *
  *   1 look     has rights: reads the job, opens what it names, makes its own socket
  *   2 helpers  has rights: the network namespace and the network, the file servers
- *   3 cage     has rights in its namespaces: the minimal root
+ *   3 cage     has rights in its namespaces: the minimal root; the child that names other nodes to
+ *              WireGuard
  *   4 drop     gives up every right
  *   5 run      has none: QEMU; only from here on is a byte of a guest read
  *
@@ -123,11 +124,18 @@ static bool start_uplinks(VtEngine *engine, GError **error)
     return ok;
 }
 
+static bool make_tunnel(VtEngine *engine, GError **error)
+{
+    const VtJob *job = engine->job;
+    engine->peers = g_new0(VtTunnelPeer, job->nodes);
+    return engine->nodes_part->make_tunnel(engine->tunnel, &engine->peers[job->node], error);
+}
+
 static bool start_helpers(VtEngine *engine, GError **error)
 {
     if (!start_uplinks(engine, error))
         return false;
-    bool is_far = engine->job->vni > 0;
+    bool is_far = engine->job->transport != VT_TRANSPORT_NONE;
     if (is_far && !(engine->tunnel = engine->nodes_part->open_tunnel(engine->job, error)))
         return false;
     if (unshare(CLONE_NEWNET) < 0)
@@ -138,7 +146,7 @@ static bool start_helpers(VtEngine *engine, GError **error)
     if (is_far && engine->network.nics[0].kind != VT_NIC_TAP)
         return vt_error_set(error, VT_ERROR_HOST,
                             "a private network over several nodes needs /dev/net/tun");
-    if (is_far && !engine->nodes_part->make_tunnel(engine->tunnel, error))
+    if (is_far && !make_tunnel(engine, error))
         return false;
     bool ok = true;
     vt_oom_raise(&engine->oom, VT_OOM_SCORE_SERVER);
@@ -160,6 +168,21 @@ static bool enter_cage(VtEngine *engine, GError **error)
     if (engine->plan->accel == VT_ACCEL_KVM)
         vt_cage_device_for(cage, VT_KVM_DEVICE, engine->plan->cage_uid, engine->plan->cage_gid);
     return vt_cage_enter(cage, error);
+}
+
+/* It has one right more than the engine will have, and knows nothing but the cage. */
+static bool guard_tunnel(VtEngine *engine, GError **error)
+{
+    const VtPlan *plan = engine->plan;
+    return !engine->tunnel ||
+           engine->nodes_part->guard_tunnel(engine->tunnel, plan->cage_uid, plan->cage_gid, error);
+}
+
+/* What carries the private network learns of the other nodes before a guest is there to listen. */
+static bool connect_tunnel(VtEngine *engine, GError **error)
+{
+    return !engine->tunnel ||
+           engine->nodes_part->connect_tunnel(engine->tunnel, engine->peers, error);
 }
 
 static bool drop(VtEngine *engine, GError **error)
@@ -213,7 +236,7 @@ bool vt_stages_prepare(VtEngine *engine, GError **error)
     if (!hang_on_keeper(engine, error) || !look(engine, error) || !start_helpers(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_PREPARED);
-    if (!enter_cage(engine, error) || !drop(engine, error))
+    if (!enter_cage(engine, error) || !guard_tunnel(engine, error) || !drop(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_CAGED);
     return true;
@@ -221,7 +244,8 @@ bool vt_stages_prepare(VtEngine *engine, GError **error)
 
 bool vt_stages_start(VtEngine *engine, GError **error)
 {
-    if (!wait_for_helpers(engine, error) || !start_machines(engine, error))
+    if (!connect_tunnel(engine, error) || !wait_for_helpers(engine, error) ||
+        !start_machines(engine, error))
         return false;
     vt_engine_reach(engine, CTL_PHASE_STARTING);
     /* Long before a guest has a word to say. */

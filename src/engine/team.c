@@ -156,6 +156,61 @@ static bool add_name(Member *member, const WireHeader *header, const guint8 *pay
     return true;
 }
 
+/* Peers */
+
+static bool needs_peers(const VtEngine *engine)
+{
+    return engine->job->transport == VT_TRANSPORT_WIREGUARD;
+}
+
+static void send_peer(VtChannel *channel, guint32 node, const VtTunnelPeer *peer)
+{
+    guint8 payload[6 + VT_TUNNEL_KEY_SIZE];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    wire_put_u32(&writer, node);
+    wire_put_u16(&writer, peer->port);
+    wire_put_bytes(&writer, peer->key, sizeof peer->key);
+    vt_channel_send(channel, VT_TEAM_PEER, 0, payload, writer.used);
+}
+
+/* A node without a port is not known yet; two with one key are the work of one that lies. */
+static bool add_peer(Member *member, const WireHeader *header, const guint8 *payload)
+{
+    VtEngine *engine = member->engine;
+    VtTunnelPeer peer = {0};
+    WireReader reader = wire_reader(payload, header->length);
+    guint32 node = wire_get_u32(&reader);
+    peer.port = wire_get_u16(&reader);
+    for (guint i = 0; i < sizeof peer.key; i++)
+        peer.key[i] = wire_get_u8(&reader);
+    bool is_followers = !vt_team_is_follower(engine);
+    if (!wire_reader_done(&reader) || !needs_peers(engine) || node >= engine->job->nodes ||
+        node == engine->job->node || (is_followers && node != member->node) || peer.port == 0 ||
+        engine->peers[node].port > 0)
+        return false;
+    for (guint i = 0; i < engine->job->nodes; i++)
+        if (memcmp(engine->peers[i].key, peer.key, sizeof peer.key) == 0)
+            return false;
+    engine->peers[node] = peer;
+    return true;
+}
+
+static bool has_all_peers(const VtEngine *engine)
+{
+    for (guint i = 0; needs_peers(engine) && i < engine->job->nodes; i++)
+        if (engine->peers[i].port == 0)
+            return false;
+    return true;
+}
+
+static void send_other_peers(const Member *member)
+{
+    const VtEngine *engine = member->engine;
+    for (guint i = 0; needs_peers(engine) && i < engine->job->nodes; i++)
+        if (i != member->node)
+            send_peer(member->channel, i, &engine->peers[i]);
+}
+
 /* The leader's own, then those of each node in turn. */
 static void gather_names(VtEngine *engine)
 {
@@ -200,6 +255,7 @@ static void check_gathered(VtEngine *engine)
         Member *member = &team->members[i];
         for (guint j = 0; j < engine->plan->n_names; j++)
             send_name(member->channel, &engine->plan->names[j]);
+        send_other_peers(member);
         vt_channel_send(member->channel, VT_TEAM_GO, 0, seed, sizeof engine->seed);
         vt_channel_flush(member->channel);
         member->state = MEMBER_STARTED;
@@ -214,7 +270,8 @@ static void take_hello(Member *member, const WireHeader *header, const guint8 *p
     WireReader reader = wire_reader(payload, header->length);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     guint32 node = wire_get_u32(&reader);
-    if (!wire_reader_done(&reader) || node != member->node || member->n_names == 0)
+    if (!wire_reader_done(&reader) || node != member->node || member->n_names == 0 ||
+        (needs_peers(member->engine) && member->engine->peers[member->node].port == 0))
         fail(member, "its engine introduced itself as another's");
     else if (lowest > VT_TEAM_VERSION || highest < VT_TEAM_VERSION)
         fail(member, "its vTorque speaks versions %u to %u between engines, this one %u", lowest,
@@ -229,7 +286,7 @@ static void take_go(Member *member, const WireHeader *header, const guint8 *payl
 {
     VtEngine *engine = member->engine;
     if (header->length != sizeof engine->seed || member->n_names < engine->plan->n_names ||
-        engine->team->has_gone || engine->state != VT_STATE_BOOT) {
+        !has_all_peers(engine) || engine->team->has_gone || engine->state != VT_STATE_BOOT) {
         lose(member, "");
         return;
     }
@@ -268,6 +325,8 @@ static bool take_followers(Member *member, const WireHeader *header, const guint
     switch (header->type) {
     case VT_TEAM_NAME:
         return member->state == MEMBER_COMING && add_name(member, header, payload);
+    case VT_TEAM_PEER:
+        return member->state == MEMBER_COMING && add_peer(member, header, payload);
     case VT_TEAM_HELLO:
         if (member->state != MEMBER_COMING)
             return false;
@@ -304,6 +363,8 @@ static bool take_leaders(Member *member, const WireHeader *header, const guint8 
     switch (header->type) {
     case VT_TEAM_NAME:
         return !engine->team->has_gone && add_name(member, header, payload);
+    case VT_TEAM_PEER:
+        return !engine->team->has_gone && add_peer(member, header, payload);
     case VT_TEAM_GO:
         take_go(member, header, payload);
         return true;
@@ -376,13 +437,16 @@ static void listen_to(Member *member, int fd)
 static void introduce(Member *member)
 {
     guint8 payload[8];
-    const VtPlan *plan = member->engine->plan;
+    const VtEngine *engine = member->engine;
+    const VtPlan *plan = engine->plan;
     WireWriter writer = wire_writer(payload, sizeof payload);
     wire_put_u16(&writer, VT_TEAM_VERSION);
     wire_put_u16(&writer, VT_TEAM_VERSION);
-    wire_put_u32(&writer, member->engine->job->node);
+    wire_put_u32(&writer, engine->job->node);
     for (guint i = 0; i < plan->n_names; i++)
         send_name(member->channel, &plan->names[i]);
+    if (needs_peers(engine))
+        send_peer(member->channel, engine->job->node, &engine->peers[engine->job->node]);
     vt_channel_send(member->channel, VT_TEAM_HELLO, 0, payload, writer.used);
 }
 

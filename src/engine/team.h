@@ -26,7 +26,9 @@ typedef struct VtTeam VtTeam;
 typedef struct {
     bool (*secure)(VtChannel *channel, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE]);
     VtTunnel *(*open_tunnel)(const VtJob *job, GError **error);
-    bool (*make_tunnel)(VtTunnel *tunnel, GError **error);
+    bool (*make_tunnel)(VtTunnel *tunnel, VtTunnelPeer *own, GError **error);
+    bool (*guard_tunnel)(VtTunnel *tunnel, uid_t uid, gid_t gid, GError **error);
+    bool (*connect_tunnel)(VtTunnel *tunnel, const VtTunnelPeer *peers, GError **error);
 } VtNodesPart;
 
 typedef enum {
@@ -42,6 +44,9 @@ typedef enum {
     VT_TEAM_FAILED = 231, /* follower: aux CtlReason, string: its last word */
     VT_TEAM_NOTE = 232,   /* follower: aux CtlNote, string */
     VT_TEAM_PING = 233,   /* leader, each VT_TEAM_PING_S; answered by the same */
+    /* Both ways, where WireGuard carries the job's network: u32 node, u16 port, 32 bytes key. The
+     * follower's own, before HELLO; those of all others, before GO */
+    VT_TEAM_PEER = 234,
 } VtTeamType;
 
 #define VT_TEAM_VERSION 1

@@ -100,6 +100,7 @@ static const Field job_fields[] = {
     {"node", FIELD_UINT, JOB(node), 0, VT_NODES_MAX - 1},
     {"nodes", FIELD_UINT, JOB(nodes), 1, VT_NODES_MAX},
     {"addresses", FIELD_HOSTS, JOB(addresses), 0, VT_NODES_MAX},
+    {"transport", FIELD_CHOICE, JOB(transport), 0, VT_TRANSPORT_VXLAN, &vt_carrier_choice},
     {"vni", FIELD_UINT, JOB(vni), 0, VT_VNI_MAX},
     {"net_mtu", FIELD_UINT, JOB(net_mtu), 0, 65535},
     {"peer_key", FIELD_KEY, JOB(peer_key), 0, 0},
@@ -396,12 +397,12 @@ static bool check_disk(const VtJob *job, GError **error)
 /* Each node has an address, and their engines a key; a network between them is the private one's. */
 static bool check_nodes(const VtJob *job, GError **error)
 {
-    bool is_one = job->nodes == 1;
+    bool is_one = job->nodes == 1, is_far = job->transport != VT_TRANSPORT_NONE;
     guint n = g_strv_length(job->addresses);
     bool ok = job->node < job->nodes && n == (is_one ? 0 : job->nodes) &&
-              is_one == !job->peer_key &&
-              (job->vni > 0) == (!is_one && job->net == VT_NET_PRIVATE) &&
-              (job->vni > 0 ? job->net_mtu >= VT_NET_MTU_MIN : job->net_mtu == 0);
+              is_one == !job->peer_key && is_far == (!is_one && job->net == VT_NET_PRIVATE) &&
+              (job->vni > 0) == (job->transport == VT_TRANSPORT_VXLAN) &&
+              (is_far ? job->net_mtu >= VT_NET_MTU_MIN : job->net_mtu == 0);
     for (guint i = 0; ok && i < n; i++)
         ok = vt_address_is_valid(job->addresses[i]) && !strchr(job->addresses[i], ':');
     return ok ||

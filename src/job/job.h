@@ -79,9 +79,11 @@ typedef struct {
     guint node;         /* which of the job's nodes this is; 0: the first, which leads */
     guint nodes;        /* how many the job has */
     GStrv addresses;    /* IPv4 of all nodes, in their order; empty for a job of one */
-    guint vni;          /* of the network between the nodes; 0: there is none */
-    guint net_mtu;      /* of the private network, bytes; 0: as much as one node's own takes */
-    char *peer_key;     /* of the connections between the job's engines; NULL for one node */
+    VtTransport
+        transport;  /* what carries the private network between the nodes; NONE: there is none */
+    guint vni;      /* VXLAN's number; 0 for others */
+    guint net_mtu;  /* of the private network, bytes; 0: as much as one node's own takes */
+    char *peer_key; /* of the connections between the job's engines; NULL for one node */
 } VtJob;
 
 /* Frees what it holds; all zero afterwards. */

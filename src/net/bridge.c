@@ -19,7 +19,6 @@
 #include "base/error.h"
 #include "base/fd.h"
 
-#define BRIDGE "guests"
 #define TAP_FORMAT "vm%u"
 
 static bool fail(GError **error, const char *act, const char *name)
@@ -67,7 +66,7 @@ int vt_bridge_new_tap(guint index, GError **error)
 static bool add_device(int fd, const char *name, GError **error)
 {
     struct ifreq request = {0};
-    g_strlcpy(request.ifr_name, BRIDGE, sizeof request.ifr_name);
+    g_strlcpy(request.ifr_name, VT_BRIDGE, sizeof request.ifr_name);
     request.ifr_ifindex = (int)if_nametoindex(name);
     if (ioctl(fd, SIOCBRADDIF, &request) < 0)
         return fail(error, "add to the bridge", name);
@@ -78,18 +77,36 @@ bool vt_bridge_join(guint n, GError **error)
 {
     vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     disable_ipv6();
-    if (fd < 0 || ioctl(fd, SIOCBRADDBR, BRIDGE) < 0)
-        return fail(error, "make the bridge", BRIDGE);
+    if (fd < 0 || ioctl(fd, SIOCBRADDBR, VT_BRIDGE) < 0)
+        return fail(error, "make the bridge", VT_BRIDGE);
     for (guint i = 0; i < n; i++) {
         g_autofree char *name = g_strdup_printf(TAP_FORMAT, i);
         if (!add_device(fd, name, error))
             return false;
     }
-    return bring_up(fd, BRIDGE, error);
+    return bring_up(fd, VT_BRIDGE, error);
 }
 
 bool vt_bridge_add(const char *name, GError **error)
 {
     vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     return fd < 0 ? fail(error, "look at", name) : add_device(fd, name, error);
+}
+
+bool vt_bridge_bring_up(const char *name, GError **error)
+{
+    vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 ? fail(error, "look at", name) : bring_up(fd, name, error);
+}
+
+bool vt_bridge_set_mtu(guint n, guint mtu, GError **error)
+{
+    vt_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    for (guint i = 0; i < n; i++) {
+        struct ifreq request = {.ifr_mtu = (int)mtu};
+        g_snprintf(request.ifr_name, sizeof request.ifr_name, TAP_FORMAT, i);
+        if (ioctl(fd, SIOCSIFMTU, &request) < 0)
+            return fail(error, "set the size of packets of", request.ifr_name);
+    }
+    return true;
 }

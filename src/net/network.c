@@ -5,10 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -120,30 +118,11 @@ bool vt_network_make(const VtPlan *plan, VtNetwork *network, GError **error)
     return network->ports != NULL;
 }
 
-static int compare(gconstpointer a, gconstpointer b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-/* Closes all but the standard descriptors and the `n` of `fds`. */
-static void keep_only(const int *fds, guint n)
-{
-    g_autofree int *sorted = g_memdup2(fds, n * sizeof *fds);
-    unsigned next = STDERR_FILENO + 1;
-    qsort(sorted, n, sizeof *sorted, compare);
-    for (guint i = 0; i < n; i++) {
-        if ((unsigned)sorted[i] > next)
-            syscall(SYS_close_range, next, sorted[i] - 1, 0);
-        next = (unsigned)sorted[i] + 1;
-    }
-    syscall(SYS_close_range, next, ~0u, 0);
-}
-
 /* The children: they hold nothing of the engine's but what they serve. Never return. */
 static void run_switch(const VtNetwork *network)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    keep_only(network->ports, network->n);
+    vt_fd_keep_only(network->ports, network->n);
     vt_switch_run(network->ports, network->n);
     _exit(VT_EXIT_FAILED);
 }
@@ -155,7 +134,7 @@ static void run_relay(const VtNetwork *network)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (guint i = 0; i < n; i++)
         ends[i] = network->outer_ports[i], ends[n + i] = network->uplinks[i].fd;
-    keep_only(ends, 2 * n);
+    vt_fd_keep_only(ends, 2 * n);
     vt_relay_run(ends, ends + n, n);
     _exit(0);
 }

@@ -125,6 +125,7 @@ static void merge(Visit *visit)
     to->cores = from->cores;
     to->node = from->node;
     to->nodes = from->nodes;
+    to->transport = from->transport;
     to->vni = from->vni;
     to->mtu = from->mtu;
     to->host = g_steal_pointer(&from->host);

@@ -53,16 +53,18 @@ static bool look_up_all(VtOrder *order, GError **error)
     return true;
 }
 
-bool vt_lead_prepare(VtOrder *order, bool has_network, GError **error)
+bool vt_lead_prepare(VtOrder *order, VtTransport transport, GError **error)
 {
     g_autofree char *vni = vt_peer_random(3);
     order->run = vt_peer_random(RUN_SIZE);
     order->key = vt_peer_random(KEY_SIZE);
     if (!order->run || !order->key || !vni)
         return vt_error_set(error, VT_ERROR_HOST, "no random bytes");
-    if (!look_up_all(order, error) || !has_network)
+    if (!look_up_all(order, error) || transport == VT_TRANSPORT_NONE)
         return order->addresses != NULL;
-    order->vni = MAX((guint)strtoul(vni, NULL, 16), 1);
+    order->transport = transport;
+    if (transport == VT_TRANSPORT_VXLAN)
+        order->vni = MAX((guint)strtoul(vni, NULL, 16), 1);
     return vt_lead_check_mtu(order, error);
 }
 
@@ -70,7 +72,8 @@ bool vt_lead_prepare(VtOrder *order, bool has_network, GError **error)
 bool vt_lead_check_mtu(VtOrder *order, GError **error)
 {
     guint mtu = vt_peer_mtu(order->addresses[order->node]);
-    guint fits = mtu > VT_TUNNEL_OVERHEAD ? MIN(mtu - VT_TUNNEL_OVERHEAD, 65535) : 0;
+    guint taken = vt_tunnel_overhead(order->transport);
+    guint fits = mtu > taken ? MIN(mtu - taken, 65535) : 0;
     if (fits < MAX(order->mtu, VT_NET_MTU_MIN))
         return vt_error_set(error, VT_ERROR_HOST,
                             "the network of '%s' takes packets of %u bytes, too few for the job's "

@@ -11,9 +11,9 @@
 
 typedef struct VtLead VtLead;
 
-/* What all nodes are told alike: makes run, key and, where the job has a network, VNI, and looks up all
- * addresses. `order` is a START with hosts and gets `addresses`, `key`, `run` and `vni`. */
-bool vt_lead_prepare(VtOrder *order, bool has_network, GError **error);
+/* What all nodes are told alike: makes run, key and, where `transport` is VXLAN, VNI, and looks up all
+ * addresses. `order` is a START with hosts and gets `addresses`, `key`, `run`, `transport`, `vni` and `mtu`. */
+bool vt_lead_prepare(VtOrder *order, VtTransport transport, GError **error);
 
 /* Sets `mtu` of the first node's order; of a further one's: looks whether this node's network takes that. */
 bool vt_lead_check_mtu(VtOrder *order, GError **error);

@@ -31,6 +31,7 @@ typedef enum {
     KEY_DIGITS_64,
     KEY_NUMBER, /* guint from `min` to `max` */
     KEY_MIB,
+    KEY_TRANSPORT,
 } KeyKind;
 
 typedef struct {
@@ -74,6 +75,7 @@ static const Key keys[] = {
     {"key", KEY_DIGITS_64, F | U, 0, ORDER(key)},
     {"addresses", KEY_ADDRESSES, F, 0, ORDER(addresses)},
     {"mtu", KEY_NUMBER, 0, F, ORDER(mtu), VT_NET_MTU_MIN, 65535},
+    {"transport", KEY_TRANSPORT, 0, F, ORDER(transport)},
     {"vni", KEY_NUMBER, 0, F, ORDER(vni), 1, VT_VNI_MAX},
 };
 #undef ORDER
@@ -164,6 +166,9 @@ static bool take_value(VtOrder *order, const Key *key, const char *value)
             return false;
         *(guint *)at = (guint)number;
         return true;
+    case KEY_TRANSPORT:
+        return vt_choice_find(&vt_carrier_choice, value, at) &&
+               *(const VtTransport *)at != VT_TRANSPORT_NONE;
     case KEY_MIB:
         return g_ascii_string_to_unsigned(value, 10, 1, MEMORY_MIB_MAX, at, NULL);
     case KEY_HOSTS:
@@ -207,8 +212,10 @@ static bool check_whole(VtOrder *order, GError **error)
     if (order->addresses && g_strv_length(order->addresses) != order->nodes)
         return vt_error_set(error, VT_ERROR_BATCH,
                             "the order has another number of addresses than of nodes");
-    if ((order->vni > 0) != (order->mtu > 0))
-        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'vni' and 'mtu' go together");
+    if ((order->transport != VT_TRANSPORT_NONE) != (order->mtu > 0))
+        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'transport' and 'mtu' go together");
+    if ((order->transport == VT_TRANSPORT_VXLAN) != (order->vni > 0))
+        return vt_error_set(error, VT_ERROR_BATCH, "the order's 'vni' goes with VXLAN alone");
     return !order->addresses || strcmp(order->addresses[order->node], order->receiver) == 0 ||
            vt_error_set(error, VT_ERROR_BATCH, "the order's 'receiver' is another node's address");
 }
@@ -253,6 +260,10 @@ static void append_value(GString *out, const VtOrder *order, const Key *key)
         break;
     case KEY_NUMBER:
         list = *(const guint *)at > 0 ? g_strdup_printf("%u", *(const guint *)at) : NULL;
+        break;
+    case KEY_TRANSPORT:
+        if (order->transport != VT_TRANSPORT_NONE)
+            text = vt_choice_word(&vt_carrier_choice, order->transport);
         break;
     case KEY_ADDRESSES:
         list = g_strjoinv(",", *(const GStrv *)at);
@@ -316,14 +327,30 @@ char *vt_order_host(const VtOrder *order, guint index, guint *cores)
     return host;
 }
 
+/* Whether a value of that kind is a string of its own. */
+static bool is_text(KeyKind kind)
+{
+    switch (kind) {
+    case KEY_VERSION:
+    case KEY_CLASS:
+    case KEY_HOSTS:
+    case KEY_ADDRESSES:
+    case KEY_NUMBER:
+    case KEY_MIB:
+    case KEY_TRANSPORT:
+        return false;
+    default:
+        return true;
+    }
+}
+
 void vt_order_clear(VtOrder *order)
 {
     for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
         void *at = G_STRUCT_MEMBER_P(order, keys[i].offset);
         if (keys[i].kind == KEY_HOSTS || keys[i].kind == KEY_ADDRESSES)
             g_strfreev(*(GStrv *)at);
-        else if (keys[i].kind != KEY_VERSION && keys[i].kind != KEY_CLASS &&
-                 keys[i].kind != KEY_NUMBER && keys[i].kind != KEY_MIB)
+        else if (is_text(keys[i].kind))
             g_free(*(char **)at);
     }
     *order = (VtOrder){0};

@@ -49,7 +49,9 @@ typedef struct {
     char *key; /* FOLLOW: of the engines' connection; USER: of this one; 64 hexadecimal digits */
     GStrv addresses; /* FOLLOW: IPv4 of all nodes, in their order */
     guint mtu;       /* FOLLOW: of that network */
-    guint vni;       /* FOLLOW: of the job's network; 0: there is none */
+    VtTransport
+        transport; /* FOLLOW: what carries the job's network between nodes; NONE: there is none */
+    guint vni;     /* FOLLOW: VXLAN's number; 0 for others */
 } VtOrder;
 
 /* VT_ERROR_BATCH that names the line: no key=value, an unknown key or one of another kind, one twice

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <linux/wireguard.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,6 +30,7 @@
 #include "ctl/starting.h"
 #include "job/owner.h"
 #include "job/word.h"
+#include "net/generic.h"
 #include "node/decision.h"
 #include "node/launch.h"
 #include "node/lead.h"
@@ -147,29 +149,47 @@ static bool resolve(Start *start, GError **error)
     return true;
 }
 
+/* Before anything of the job is there, on this node or on others. */
+static bool check_wireguard(const Start *start, GError **error)
+{
+    const VtSetting transport = VT_SETTING_NET_TRANSPORT;
+    return vt_generic_has(WG_GENL_NAME) ||
+           vt_error_set(
+               error, VT_ERROR_HOST,
+               "no private network between nodes (%s: %s): the kernel of '%s' has no "
+               "WireGuard; where the nodes' own network is trusted the site may set vxlan; "
+               "-vm net=none and net=user go without",
+               vt_settings_get_origin(start->settings, transport), vt_setting_key(transport),
+               start->decision.job->host);
+}
+
 /* The first node says what all have in common; a further one has been told. */
 static bool join_nodes(Start *start, GError **error)
 {
     VtOrder *order = &start->order;
     VtJob *job = start->decision.job;
     bool is_private = job->net == VT_NET_PRIVATE;
+    VtTransport transport =
+        is_private ? vt_settings_get_transport(start->settings) : VT_TRANSPORT_NONE;
     job->nodes = MAX(order->nodes, 1);
     if (job->nodes == 1)
         return true;
     if (vt_settings_get_number(start->settings, VT_SETTING_PEER_PORT) == 0)
         return vt_error_set(error, VT_ERROR_CONFIG,
                             "this site's nodes do not speak to each other: PEER_PORT is 0");
-    if (is_private && !vt_settings_check_transport(start->settings, error))
+    if (transport == VT_TRANSPORT_WIREGUARD && !check_wireguard(start, error))
         return false;
-    if (!start->is_follower && !vt_lead_prepare(order, is_private, error))
+    if (!start->is_follower && !vt_lead_prepare(order, transport, error))
         return false;
-    if ((order->vni > 0) != is_private)
-        return vt_error_set(error, VT_ERROR_CONFIG,
-                            "the job's nodes have different settings: NET_DEFAULT");
+    if (order->transport != transport)
+        return vt_error_set(
+            error, VT_ERROR_CONFIG,
+            "the job's nodes have different settings: NET_DEFAULT or NET_TRANSPORT");
     if (start->is_follower && is_private && !vt_lead_check_mtu(order, error))
         return false;
     job->node = order->node;
     job->net_mtu = order->mtu;
+    job->transport = order->transport;
     job->vni = order->vni;
     job->addresses = g_strdupv(order->addresses);
     job->peer_key = g_strdup(order->key);

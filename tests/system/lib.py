@@ -402,7 +402,7 @@ def document(site, owner, **changes):
         "fs_type": "sharedfs", "scratch_dir": "", "scratch_mib": 0, "accel": "tcg", "locks": "local", "file_server": "qemu",
         "vms": 1, "net": "none", "has_uplink": 0, "mac_prefix": 0x525400, "domain": "", "name_servers": [], "search_domains": [], "time_servers": [], "ram_mib": 256, "vcpus": 1, "boot_timeout_s": 300, "walltime_s": 0, "cput_s": 0, "kill_grace_s": 5, "kernel_dir": site.guest,
         "submit_dir": owner.home, "mounts": [], "tmp_mib": 64, "run_wait_s": 0, "node_file": "",
-        "node": 0, "nodes": 1, "addresses": [], "vni": 0, "net_mtu": 0, "peer_key": "", **changes}
+        "node": 0, "nodes": 1, "addresses": [], "transport": "none", "vni": 0, "net_mtu": 0, "peer_key": "", **changes}
     return json.dumps(fields)
 
 

@@ -301,6 +301,32 @@ def no_munged():
     assert "node node2: munged does not answer on this node" in text, text
 
 
+def has_wireguard():
+    """Whether this kernel has it."""
+    made = subprocess.run(["ip", "link", "add", "vtt-probe", "type", "wireguard"], capture_output=True, check=False).returncode == 0
+    if made:
+        subprocess.run(["ip", "link", "delete", "vtt-probe"], check=True)
+    return made
+
+
+def no_wireguard():
+    """the kernel has no WireGuard, and the site does not say vxlan: a line that says what there is to do; where it has, a job over it"""
+    with open(jobs.VT.conf, encoding="utf-8") as file:
+        before = file.read()
+    try:
+        with open(jobs.VT.conf, "w", encoding="utf-8") as file:
+            file.write(before.replace("NET_TRANSPORT=vxlan", "NET_TRANSPORT=auto"))
+        if has_wireguard():
+            two()
+            return
+        text = refused()
+    finally:
+        with open(jobs.VT.conf, "w", encoding="utf-8") as file:
+            file.write(before)
+    assert re.search(r"no private network between nodes \(.*NET_TRANSPORT\): the kernel of '\S+' has no WireGuard; .* may set vxlan; "
+                     "-vm net=none and net=user go without", text), text
+
+
 def no_registration():
     """the other node's batch daemon has announced nothing: a line that names node and cause"""
     path = f"{jobs.BED.nodes[1].home}/mom_priv/prologue.parallel"
@@ -500,7 +526,7 @@ def left_alone():
     with registered():
         for is_early in (True, False):
             caller = Caller(jobs.BED.nodes[0], address(2))
-            caller.send(ORDER, MUNGED.seal(order(caller.greeting(), vni="77", mtu="1400")))
+            caller.send(ORDER, MUNGED.seal(order(caller.greeting(), transport="vxlan", vni="77", mtu="1400")))
             if is_early:
                 caller.end()
             while caller.frame()[0] != TAKEN:  # phases come before it
@@ -523,7 +549,7 @@ def second_run():
         equal(over(job_id)[0], 0)
 
 
-TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_registration, twice, deleted_anywhen, forged,
+TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_wireguard, no_registration, twice, deleted_anywhen, forged,
          garbage, vxlan]
 if os.path.exists(f"{IMAGES}/debian.json"):
     TESTS.append(mpi)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -256,10 +257,54 @@ static void test_server(void)
     g_assert_cmphex(status, ==, 0);
 }
 
+/* The child: one capability is left, for good, and of the calls nothing. */
+static void keep_one(void)
+{
+    static const char *const wanted[] = {"CapInh:\t0000000000000000\n",
+                                         "CapPrm:\t0000000000001000\n",
+                                         "CapEff:\t0000000000001000\n",
+                                         "CapBnd:\t0000000000000000\n",
+                                         "CapAmb:\t0000000000000000\n",
+                                         "NoNewPrivs:\t1\n",
+                                         "Seccomp:\t2\n"};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *status = NULL;
+    uid_t uid = getuid();
+    gid_t gid = getgid();
+    if (uid != 0) {
+        g_assert_cmpint(unshare(CLONE_NEWUSER), ==, 0);
+        map_own_ids(uid, gid);
+    }
+    gboolean ok = vt_cage_drop_to(CAGE_ID, CAGE_ID, CAP_NET_ADMIN, &error);
+    ok = getuid() == (uid == 0 ? CAGE_ID : uid) && ok;
+    ok = g_file_get_contents("/proc/self/status", &status, NULL, NULL) && ok;
+    for (gsize i = 0; ok && i < G_N_ELEMENTS(wanted); i++)
+        if (!strstr(status, wanted[i])) {
+            printf("# no %s", wanted[i]);
+            ok = FALSE;
+        }
+    ok = setresuid(0, 0, 0) < 0 && socket(AF_NETLINK, SOCK_RAW, 0) < 0 && ok;
+    fflush(stdout);
+    _exit(ok ? 0 : 1);
+}
+
+static void test_kept(void)
+{
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    g_assert_cmpint(pid, >=, 0);
+    if (pid == 0)
+        keep_one();
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_cmphex(status, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cage/inside", test_cage);
     g_test_add_func("/cage/server", test_server);
+    g_test_add_func("/cage/kept", test_kept);
     return g_test_run();
 }

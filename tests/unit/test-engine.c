@@ -65,7 +65,7 @@ static VtJob *new_job(guint boot_timeout_s)
         "\"kill_grace_s\": 0, \"kernel_dir\": \"/k\", \"submit_dir\": \"/d\", "
         "\"mounts\": [], \"tmp_mib\": 64, "
         "\"run_wait_s\": 0, \"node_file\": \"\", \"node\": 0, "
-        "\"nodes\": 1, \"addresses\": [], \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"\"}",
+        "\"nodes\": 1, \"addresses\": [], \"transport\": \"none\", \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"\"}",
         boot_timeout_s);
     g_autoptr(GError) error = NULL;
     VtJob *job = vt_job_load(text, strlen(text), &error);

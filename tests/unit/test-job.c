@@ -46,6 +46,7 @@ static VtJob *make_job(void)
     job->node = 1;
     job->nodes = 2;
     job->addresses = g_strsplit("10.0.0.1,10.0.0.2", ",", -1);
+    job->transport = VT_TRANSPORT_VXLAN;
     job->vni = 7;
     job->net_mtu = 1450;
     job->peer_key = g_strnfill(VT_KEY_DIGITS, 'a');
@@ -135,6 +136,9 @@ static const struct {
     {"\"net_mtu\": 1450", "\"net_mtu\": 0", "*nodes do not go*"},
     {"\"net_mtu\": 1450", "\"net_mtu\": 65536", "*'net_mtu'"},
     {"\"vni\": 7", "\"vni\": 0", "*nodes do not go*"},
+    {"\"transport\": \"vxlan\"", "\"transport\": \"wireguard\"", "*nodes do not go*"},
+    {"\"transport\": \"vxlan\"", "\"transport\": \"none\"", "*nodes do not go*"},
+    {"\"transport\": \"vxlan\"", "\"transport\": \"auto\"", "*'transport'*"},
     {"\"vni\": 7", "\"vni\": 16777216", "*'vni'"},
     {"\"peer_key\": \"aaaa", "\"peer_key\": \"aaaA", "*'peer_key'"},
     {"\"peer_key\": \"aaaa", "\"peer_key\": \"aaa", "*'peer_key'"},

@@ -116,7 +116,15 @@ static void test_follow(void)
         {"nonce=" KEY "\n", "", "lacks 'nonce'"},
         {"host=node2", "host=../x", "'host' is not allowed"},
         {"version=1\n", "version=1\nwork_dir=/x\n", "a key that is unknown"},
-        {"version=1\n", "version=1\nvni=7\n", "go together"},
+        {"version=1\n", "version=1\nvni=7\n", "'vni' goes with VXLAN alone"},
+        {"version=1\n", "version=1\nmtu=1440\n", "go together"},
+        {"version=1\n", "version=1\ntransport=wireguard\n", "go together"},
+        {"version=1\n", "version=1\ntransport=wireguard\nmtu=1440\n", NULL},
+        {"version=1\n", "version=1\ntransport=wireguard\nmtu=1440\nvni=7\n", "VXLAN alone"},
+        {"version=1\n", "version=1\ntransport=vxlan\nmtu=1440\n", "VXLAN alone"},
+        {"version=1\n", "version=1\ntransport=vxlan\nmtu=1440\nvni=7\n", NULL},
+        {"version=1\n", "version=1\ntransport=none\n", "'transport' is not allowed: 'none'"},
+        {"version=1\n", "version=1\ntransport=auto\nmtu=1440\n", "'transport' is not allowed"},
         {"version=1\n", "version=1\nvni=0\n", "'vni' is not allowed"},
         {"version=1\n", "version=1\nvni=16777216\n", "'vni' is not allowed"},
     };
@@ -138,7 +146,7 @@ static void test_follow(void)
 /* What is formatted is what was parsed. */
 static void test_format(void)
 {
-    const char *text = FOLLOW "mtu=1450\nvni=77\n";
+    const char *text = FOLLOW "mtu=1450\ntransport=vxlan\nvni=77\n";
     g_auto(VtOrder) order, again;
     g_assert_true(vt_order_parse(&order, VT_ORDER_FOLLOW, text, strlen(text), NULL));
     g_autofree char *made = vt_order_format(&order, VT_ORDER_FOLLOW);

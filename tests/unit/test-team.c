@@ -18,6 +18,8 @@
 #include "engine/engine.h"
 
 #define PATIENCE_MS 60000
+#define OWN_PORT 700
+#define OWN_KEY 0x55
 #define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 typedef struct {
@@ -25,7 +27,13 @@ typedef struct {
     int client, follower, keeper;
 } Team;
 
-static VtJob *new_job(guint nodes)
+/* Where the engine is in the job, and whether WireGuard carries its network. */
+typedef struct {
+    guint node, nodes;
+    bool is_far;
+} Place;
+
+static VtJob *new_job(const Place *place)
 {
     static const char head[] =
         "{\"version\": 1, \"id\": \"1.head\", \"name\": \"x\", \"host\": \"node1\", \"user\": "
@@ -33,15 +41,19 @@ static VtJob *new_job(guint nodes)
         "\"group_names\": [], \"home\": \"/home/ann\", \"shell\": \"/bin/sh\", \"image\": "
         "\"tiny\", \"image_name\": \"\", \"image_dir\": \"\", \"init\": \"agent\", \"fs_type\": "
         "\"ramdisk\", \"scratch_dir\": \"\", \"scratch_mib\": 0, \"accel\": \"tcg\", \"locks\": "
-        "\"local\", \"file_server\": \"qemu\", \"vms\": 1, \"net\": \"none\", \"has_uplink\": 0, "
+        "\"local\", \"file_server\": \"qemu\", \"vms\": 1, \"has_uplink\": 0, "
         "\"mac_prefix\": 0, \"domain\": \"\", \"name_servers\": [], \"search_domains\": [], "
         "\"time_servers\": [], \"ram_mib\": 256, \"vcpus\": 1, \"boot_timeout_s\": 60, "
         "\"walltime_s\": 0, \"cput_s\": 0, \"kill_grace_s\": 0, \"kernel_dir\": \"/k\", "
         "\"submit_dir\": \"/d\", \"mounts\": [], \"tmp_mib\": 64, \"run_wait_s\": 60, "
-        "\"node_file\": \"\", \"node\": 0, \"vni\": 0, \"net_mtu\": 0, \"peer_key\": \"" KEY "\"";
+        "\"node_file\": \"\", \"vni\": 0, \"peer_key\": \"" KEY "\"";
     g_autoptr(GString) text = g_string_new(head);
-    g_string_append_printf(text, ", \"nodes\": %u, \"addresses\": [", nodes);
-    for (guint i = 1; i <= nodes; i++)
+    g_string_append_printf(text, ", \"net\": \"%s\", \"transport\": \"%s\", \"net_mtu\": %u",
+                           place->is_far ? "private" : "none", place->is_far ? "wireguard" : "none",
+                           place->is_far ? 1440 : 0);
+    g_string_append_printf(text, ", \"node\": %u, \"nodes\": %u, \"addresses\": [", place->node,
+                           place->nodes);
+    for (guint i = 1; i <= place->nodes; i++)
         g_string_append_printf(text, "%s\"10.0.0.%u\"", i > 1 ? ", " : "", i);
     g_string_append(text, "]}");
     g_autoptr(GError) error = NULL;
@@ -68,7 +80,7 @@ static void on_go_ready(VtEngine *engine)
 }
 
 /* The child. */
-static void run_engine(VtEngine *engine, const VtNodesPart *part, guint nodes, int client,
+static void run_engine(VtEngine *engine, const VtNodesPart *part, const Place *place, int client,
                        int keeper)
 {
     const struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -76,7 +88,7 @@ static void run_engine(VtEngine *engine, const VtNodesPart *part, guint nodes, i
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     vt_engine_init(engine);
-    vt_engine_take_job(engine, new_job(nodes));
+    vt_engine_take_job(engine, new_job(place));
     engine->run = client;
     engine->keeper = keeper;
     engine->control = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -85,7 +97,11 @@ static void run_engine(VtEngine *engine, const VtNodesPart *part, guint nodes, i
     engine->plan = vt_plan_new(engine->job, engine->slots, "vmlinux", NULL);
     engine->go = on_go;
     engine->nodes_part = part;
-    vt_client_start(engine);
+    engine->peers = g_new0(VtTunnelPeer, place->nodes);
+    engine->peers[place->node].port = OWN_PORT;
+    memset(engine->peers[place->node].key, OWN_KEY, VT_TUNNEL_KEY_SIZE);
+    if (place->node == 0)
+        vt_client_start(engine);
     vt_control_start(engine);
     vt_life_start(engine);
     vt_team_start(engine);
@@ -99,19 +115,19 @@ static void leave(VtEngine *engine)
     _exit(0);
 }
 
-/* The same, with one follower, in clear. */
-static void lead_one(int client, int follower, int keeper)
+/* The same, with one follower of it, in clear. */
+static void lead_one(const Place *place, int client, int follower, int keeper)
 {
     static const VtNodesPart part = {.secure = in_clear};
     VtEngine engine;
-    run_engine(&engine, &part, 2, client, keeper);
+    run_engine(&engine, &part, place, client, keeper);
     if (!vt_team_take(&engine, 1, follower) || vt_team_take(&engine, 1, -1) ||
-        vt_team_take(&engine, 2, -1) || vt_team_take(&engine, 0, -1))
+        vt_team_take(&engine, place->nodes, -1) || vt_team_take(&engine, 0, -1))
         _exit(1);
     leave(&engine);
 }
 
-static void team_start(Team *team)
+static void team_start_at(Team *team, const Place *place)
 {
     int client[2], follower[2], keeper[2];
     g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client));
@@ -122,12 +138,25 @@ static void team_start(Team *team)
         close(client[0]);
         close(follower[0]);
         close(keeper[1]);
-        lead_one(client[1], follower[1], keeper[0]);
+        lead_one(place, client[1], follower[1], keeper[0]);
     }
     close(client[1]);
     close(follower[1]);
     close(keeper[0]);
     *team = (Team){team->engine, client[0], follower[0], keeper[1]};
+}
+
+static void team_start(Team *team)
+{
+    const Place place = {.nodes = 2};
+    team_start_at(team, &place);
+}
+
+/* The same where WireGuard carries the job's network. */
+static void team_start_far(Team *team)
+{
+    const Place place = {.nodes = 3, .is_far = true};
+    team_start_at(team, &place);
 }
 
 /* The reason that the engine gives for the job's end; its text is printable. */
@@ -246,7 +275,8 @@ static void test_hello(void)
 /* Each type before HELLO and after GO, as far as it may not come then. */
 static void test_turns(void)
 {
-    static const guint8 never[] = {0, CTL_QUERY, VT_TEAM_GO, VT_TEAM_PAUSE, VT_TEAM_END, 234, 255};
+    static const guint8 never[] = {0,           CTL_QUERY,    VT_TEAM_GO, VT_TEAM_PAUSE,
+                                   VT_TEAM_END, VT_TEAM_PEER, 235,        255};
     static const guint8 early[] = {VT_TEAM_READY, VT_TEAM_DOWN};
     static const guint8 late[] = {VT_TEAM_NAME, VT_TEAM_HELLO, VT_TEAM_DOWN};
     Team team;
@@ -291,6 +321,158 @@ static void test_go(void)
     say(&team, VT_TEAM_READY, 0, "", 0);
     say(&team, VT_TEAM_READY, 0, "", 0);
     check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+}
+
+/* Peers */
+
+typedef struct {
+    guint32 node;
+    guint16 port;
+    guint8 key;
+    gsize missing; /* bytes of its end */
+} PeerRow;
+
+static void say_peer(int fd, const PeerRow *row)
+{
+    guint8 payload[64], key[VT_TUNNEL_KEY_SIZE];
+    WireWriter writer = wire_writer(payload, sizeof payload);
+    memset(key, row->key, sizeof key);
+    wire_put_u32(&writer, row->node);
+    wire_put_u16(&writer, row->port);
+    wire_put_bytes(&writer, key, sizeof key);
+    wire_put_u8(&writer, 0);
+    ctl_door_send(fd, VT_TEAM_PEER, 0, payload, writer.used - 1 - row->missing, NULL, 0);
+}
+
+/* What a follower may not say of its end of the network, and when. */
+static void test_peers(void)
+{
+    static const PeerRow rows[] = {
+        {0, 5, 1},                                /* the leader's */
+        {2, 5, 1},                                /* another's */
+        {3, 5, 1},                                /* nobody's */
+        {0xffffffff, 5, 1}, {1, 0, 1},            /* no port */
+        {1, 5, 0},                                /* no key */
+        {1, 5, OWN_KEY},                          /* the leader's key */
+        {1, 5, 1, 1},                             /* cut */
+        {1, 5, 1, 38},      {1, 5, 1, (gsize)-1}, /* longer */
+    };
+    static const PeerRow good = {1, 5, 1};
+    Team team;
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        team_start_far(&team);
+        say_peer(team.follower, &rows[i]);
+        check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+    }
+    team_start_far(&team);
+    say_peer(team.follower, &good);
+    say_peer(team.follower, &good);
+    check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+    team_start_far(&team);
+    introduce(&team);
+    check_end(&team, CTL_REASON_NODE, "node 10.0.0.2: its engine introduced itself as another's");
+    team_start_far(&team);
+    say_peer(team.follower, &good);
+    introduce(&team);
+    say_peer(team.follower, &good);
+    check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+    team_start(&team);
+    say_peer(team.follower, &good);
+    check_end(&team, CTL_REASON_NODE, OUT_OF_TURN);
+}
+
+/* A leader tells of itself between the names and GO. */
+static void test_peers_are_told(void)
+{
+    static guint8 payload[WIRE_PAYLOAD_MAX];
+    static const guint8 types[] = {VT_TEAM_NAME, VT_TEAM_NAME, VT_TEAM_PEER, VT_TEAM_GO};
+    const Place place = {.nodes = 2, .is_far = true};
+    static const PeerRow good = {1, 5, 1};
+    Team team;
+    WireHeader header;
+    team_start_at(&team, &place);
+    say_peer(team.follower, &good);
+    introduce(&team);
+    for (gsize i = 0; i < G_N_ELEMENTS(types); i++) {
+        g_assert_cmpint(ctl_door_receive(team.follower, &header, payload, PATIENCE_MS), ==, 0);
+        g_assert_cmpuint(header.type, ==, types[i]);
+        if (header.type != VT_TEAM_PEER)
+            continue;
+        WireReader reader = wire_reader(payload, header.length);
+        g_assert_cmpuint(wire_get_u32(&reader), ==, 0);
+        g_assert_cmpuint(wire_get_u16(&reader), ==, OWN_PORT);
+        for (guint j = 0; j < VT_TUNNEL_KEY_SIZE; j++)
+            g_assert_cmpuint(wire_get_u8(&reader), ==, OWN_KEY);
+        g_assert_true(wire_reader_done(&reader));
+    }
+    close(team.follower);
+    team.follower = -1;
+    check_end(&team, CTL_REASON_NODE,
+              "node 10.0.0.2: its engine is gone: it was killed, or the node was lost");
+}
+
+static bool as_server(VtChannel *channel, bool is_server, const guint8 key[VT_SECURE_KEY_SIZE])
+{
+    return is_server;
+}
+
+/* A follower's engine goes when it knows all other nodes, each once, and not otherwise: then it has heard
+ * what no leader says, and ends. */
+static bool follower_goes(const PeerRow *rows, gsize n)
+{
+    static const VtNodesPart part = {.secure = as_server};
+    static guint8 payload[WIRE_PAYLOAD_MAX], seed[64];
+    const Place place = {.node = 1, .nodes = 3, .is_far = true};
+    int pair[2], keeper[2];
+    bool has_gone = false;
+    WireHeader header;
+    g_assert_no_errno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    g_assert_no_errno(pipe(keeper));
+    pid_t pid = fork();
+    if (pid == 0) {
+        VtEngine engine;
+        close(pair[0]);
+        close(keeper[1]);
+        run_engine(&engine, &part, &place, pair[1], keeper[0]);
+        if (engine.state != VT_STATE_DONE)
+            leave(&engine);
+        _exit(0);
+    }
+    close(pair[1]);
+    close(keeper[0]);
+    const Team leader = {.follower = pair[0]};
+    for (guint i = 0; i < place.nodes; i++)
+        say_name(&leader, "vnode-0", 0x0a4d0001 + (i << 8), 1);
+    for (gsize i = 0; i < n; i++)
+        say_peer(pair[0], &rows[i]);
+    say(&leader, VT_TEAM_GO, 0, seed, sizeof seed);
+    while (!has_gone && ctl_door_receive(pair[0], &header, payload, PATIENCE_MS) == 0)
+        has_gone = header.type == VT_TEAM_NOTE;
+    close(keeper[1]);
+    waitpid(pid, NULL, 0);
+    close(pair[0]);
+    return has_gone;
+}
+
+static void test_follower_peers(void)
+{
+    static const struct {
+        PeerRow rows[3];
+        gsize n;
+        bool goes;
+    } cases[] = {
+        {{{0, 5, 1}, {2, 6, 2}}, 2, true},
+        {{{2, 6, 2}, {0, 5, 1}}, 2, true},
+        {{{0, 5, 1}}, 1, false},
+        {{{0, 5, 1}, {0, 6, 2}}, 2, false},            /* twice */
+        {{{0, 5, 1}, {2, 6, 1}}, 2, false},            /* one key for two */
+        {{{0, 5, 1}, {1, 6, 2}, {2, 6, 3}}, 3, false}, /* its own */
+        {{{0, 5, 1}, {3, 6, 2}, {2, 6, 3}}, 3, false},
+        {{{0, 5, 1}, {2, 0, 2}}, 2, false},
+    };
+    g_assert_false(follower_goes(NULL, 0));
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
+        g_assert_true(follower_goes(cases[i].rows, cases[i].n) == cases[i].goes);
 }
 
 /* Its last word is the job's reason, made printable; and its end without one. */
@@ -359,7 +541,8 @@ static void lead_many(const int *followers, guint n, int client, int keeper)
 {
     static const VtNodesPart part = {.secure = vt_channel_secure};
     VtEngine engine;
-    run_engine(&engine, &part, n + 1, client, keeper);
+    const Place place = {.nodes = n + 1};
+    run_engine(&engine, &part, &place, client, keeper);
     engine.go = on_go_ready;
     for (guint i = 0; i < n; i++)
         if (!vt_team_take(&engine, i + 1, followers[i]))
@@ -440,6 +623,9 @@ int main(int argc, char **argv)
     g_test_add_func("/team/hello", test_hello);
     g_test_add_func("/team/turns", test_turns);
     g_test_add_func("/team/go", test_go);
+    g_test_add_func("/team/peers", test_peers);
+    g_test_add_func("/team/peers-are-told", test_peers_are_told);
+    g_test_add_func("/team/follower-peers", test_follower_peers);
     g_test_add_func("/team/last-word", test_last_word);
     g_test_add_func("/team/many", test_many);
     return g_test_run();

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net/vxlan.c - VXLAN by libnl, its filter by libnftables. */
+#include "net/vxlan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/vxlan.h>
+#include <netlink/route/neighbour.h>
+#include <nftables/libnftables.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "net/bridge.h"
+
+#define DEVICE "nodes"
+#define ADDRESSES_MAX                                                                              \
+    32768u        /* hardware addresses that are learnt: twice as many as a job has machines */
+#define PORT 4789 /* IANA's for VXLAN */
+
+struct VtVxlan {
+    const VtJob *job;
+    struct nl_sock *node; /* netlink of the node's network namespace */
+    struct nft_ctx *filter;
+};
+
+static bool fail(GError **error, const char *what, int err)
+{
+    return vt_error_set(error, VT_ERROR_HOST, "the network between the job's nodes: %s: %s", what,
+                        nl_geterror(err));
+}
+
+/* The job's other nodes, with commas between. (transfer full) */
+static char *format_peers(const VtJob *job)
+{
+    GString *out = g_string_new(NULL);
+    for (guint i = 0; i < job->nodes; i++)
+        if (i != job->node)
+            g_string_append_printf(out, "%s%s", out->len > 0 ? ", " : "", job->addresses[i]);
+    return g_string_free(out, FALSE);
+}
+
+/* The library opens its sockets so that a child would have them. */
+static void close_on_exec_all(void)
+{
+    DIR *entries = opendir("/proc/self/fd");
+    for (struct dirent *entry; entries && (entry = readdir(entries)) != NULL;)
+        if (g_ascii_isdigit(entry->d_name[0]) && atoi(entry->d_name) > STDERR_FILENO)
+            fcntl(atoi(entry->d_name), F_SETFD, FD_CLOEXEC);
+    if (entries)
+        closedir(entries);
+}
+
+/* `@th,96,24`: the network's number, behind the header of UDP and 4 bytes of VXLAN. uid 4294967295 is the
+ * kernel's, which has no process. */
+static bool make_filter(VtVxlan *vxlan, GError **error)
+{
+    const VtJob *job = vxlan->job;
+    g_autofree char *peers = format_peers(job);
+    g_autofree char *text =
+        g_strdup_printf("table inet vtorque-%u {\n"
+                        " flags owner\n"
+                        " chain in {\n"
+                        "  type filter hook input priority -300; policy accept;\n"
+                        "  udp dport %d @th,96,24 %u ip saddr != { %s } drop\n"
+                        "  udp dport %d @th,96,24 %u meta nfproto ipv6 drop\n"
+                        " }\n"
+                        " chain out {\n"
+                        "  type filter hook output priority -300; policy accept;\n"
+                        "  udp dport %d meta skuid 0-4294967294 drop\n"
+                        " }\n"
+                        "}\n",
+                        job->vni, PORT, job->vni, peers, PORT, job->vni, PORT);
+    vxlan->filter = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (!vxlan->filter)
+        return vt_error_set(error, VT_ERROR_HOST,
+                            "the network between the job's nodes: no packet filter");
+    nft_ctx_buffer_error(vxlan->filter);
+    if (nft_run_cmd_from_buffer(vxlan->filter, text) == 0)
+        return true;
+    g_autofree char *said = g_strescape(nft_ctx_get_error_buffer(vxlan->filter), NULL);
+    return vt_error_set(error, VT_ERROR_HOST,
+                        "the network between the job's nodes: its packet filter: %.300s", said);
+}
+
+VtVxlan *vt_vxlan_open(const VtJob *job, GError **error)
+{
+    VtVxlan *vxlan = g_new0(VtVxlan, 1);
+    vxlan->job = job;
+    vxlan->node = nl_socket_alloc();
+    int err = vxlan->node ? nl_connect(vxlan->node, NETLINK_ROUTE) : -NLE_NOMEM;
+    bool ok = err < 0 ? fail(error, "netlink", err) : make_filter(vxlan, error);
+    close_on_exec_all();
+    /* What is left open goes with this process. */
+    return ok ? vxlan : NULL;
+}
+
+static bool add_device(VtVxlan *vxlan, GError **error)
+{
+    const VtJob *job = vxlan->job;
+    struct nl_addr *local = NULL;
+    vt_autofd namespace = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    struct rtnl_link *link = rtnl_link_vxlan_alloc();
+    int err = namespace < 0 || !link ? -NLE_NOMEM
+                                     : nl_addr_parse(job->addresses[job->node], AF_INET, &local);
+    if (err == 0) {
+        rtnl_link_set_name(link, DEVICE);
+        rtnl_link_set_mtu(link, job->net_mtu);
+        rtnl_link_set_ns_fd(link, namespace);
+        rtnl_link_vxlan_set_id(link, job->vni);
+        rtnl_link_vxlan_set_port(link, PORT);
+        rtnl_link_vxlan_set_local(link, local);
+        rtnl_link_vxlan_set_learning(link, 1);
+        /* A guest may forge as many senders as it likes: beyond it, frames go to all nodes. */
+        rtnl_link_vxlan_set_limit(link, ADDRESSES_MAX + job->nodes);
+        err = rtnl_link_add(vxlan->node, link, NLM_F_CREATE | NLM_F_EXCL);
+    }
+    nl_addr_put(local);
+    rtnl_link_put(link);
+    return err == 0 || fail(error, "cannot make the VXLAN device", err);
+}
+
+/* What has no address that was learnt yet goes to all nodes. */
+static bool add_peer(struct nl_sock *job, int index, const char *address, GError **error)
+{
+    struct nl_addr *everybody = NULL, *node = NULL;
+    struct rtnl_neigh *entry = rtnl_neigh_alloc();
+    int err = entry ? nl_addr_parse("00:00:00:00:00:00", AF_LLC, &everybody) : -NLE_NOMEM;
+    err = err < 0 ? err : nl_addr_parse(address, AF_INET, &node);
+    if (err == 0) {
+        rtnl_neigh_set_ifindex(entry, index);
+        rtnl_neigh_set_lladdr(entry, everybody);
+        rtnl_neigh_set_dst(entry, node);
+        rtnl_neigh_set_family(entry, AF_BRIDGE);
+        rtnl_neigh_set_flags(entry, NTF_SELF);
+        rtnl_neigh_set_state(entry, NUD_PERMANENT | NUD_NOARP);
+        err = rtnl_neigh_add(job, entry, NLM_F_CREATE | NLM_F_APPEND);
+    }
+    nl_addr_put(node);
+    nl_addr_put(everybody);
+    rtnl_neigh_put(entry);
+    return err == 0 || fail(error, "cannot name a node to the VXLAN device", err);
+}
+
+bool vt_vxlan_make(VtVxlan *vxlan, GError **error)
+{
+    const VtJob *job = vxlan->job;
+    if (!add_device(vxlan, error))
+        return false;
+    struct nl_sock *own = nl_socket_alloc();
+    int index = (int)if_nametoindex(DEVICE), err = nl_connect(own, NETLINK_ROUTE);
+    bool ok = err == 0 || fail(error, "netlink", err);
+    for (guint i = 0; ok && i < job->nodes; i++)
+        ok = i == job->node || add_peer(own, index, job->addresses[i], error);
+    nl_socket_free(own);
+    nl_socket_free(vxlan->node);
+    vxlan->node = NULL;
+    return ok && vt_bridge_add(DEVICE, error);
+}
