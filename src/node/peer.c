@@ -96,6 +96,10 @@ static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed
     *is_closed = err == -ECONNRESET;
     if (err < 0)
         return vt_error_set_errno(error, VT_ERROR_HOST, -err, VT_PEER_NO_ANSWER);
+    if (header.type == VT_PEER_REFUSED) {
+        g_autofree char *why = vt_peer_read_text(&header, payload);
+        return vt_error_set(error, VT_ERROR_HOST, "%s", why);
+    }
     WireReader reader = wire_reader(payload, header.length);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     wire_get_string(&reader, text, sizeof text);

@@ -8,6 +8,7 @@ Each row ends with nothing left on any node. doc/contracts/peer.md says what is 
 import contextlib
 import glob
 import os
+import random
 import re
 import shutil
 import signal
@@ -124,12 +125,10 @@ def refused(vm=TINY):
     return text
 
 
-def has_said_up(job_id):
-    try:
-        with open(f"{jobs.BED.nodes[0].home}/spool/{job_id}.OU", "rb") as file:
-            return file.read().startswith(b"up\n")
-    except FileNotFoundError:
-        return False
+def spooled(job_id):
+    with contextlib.suppress(FileNotFoundError), open(f"{jobs.BED.nodes[0].home}/spool/{job_id}.OU", "rb") as file:
+        return file.read()
+    return b""
 
 
 @contextlib.contextmanager
@@ -137,7 +136,7 @@ def running(script=FOREVER, *words):
     """A job of two nodes whose script has said `up`: its id, and the parts of both nodes."""
     job_id = submit(script, *(words or ("-l", "nodes=2")))
     try:
-        wait_for(lambda: has_said_up(job_id), f"`up` of {job_id}")
+        wait_for(lambda: spooled(job_id).startswith(b"up\n"), f"`up` of {job_id}")
         yield job_id, [part_of(job_id, node) for node in jobs.BED.nodes[:2]]
     except BaseException:
         jobs.BED.root("qdel", job_id)
@@ -361,6 +360,96 @@ def deleted_anywhen():
         equal(jobs.VT.left(), [], f"left behind, deleted after {tenths / 10} s")
 
 
+@contextlib.contextmanager
+def bound(node, source, target):
+    """On that node another file or folder in a place."""
+    subprocess.run([*node.prefix(), "mount", "--bind", source, target], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*node.prefix(), "umount", target], check=True)
+
+
+def other_settings():
+    """the other node has other settings: what those refuse is said with the node's name"""
+    with open(jobs.VT.conf, encoding="utf-8") as file:
+        text = file.read()
+    for change, said in (("VTORQUE_ENABLED=false", "takes no new jobs"), ("NET_TRANSPORT=auto", "NET_TRANSPORT"), ("NONSENSE=1", "NONSENSE")):
+        key = change.partition("=")[0]
+        with tempfile.NamedTemporaryFile("w", dir="/run", suffix=".conf") as other:
+            other.write(re.sub(f"(?m)^{key}=.*\n", "", text) + change + "\n")
+            other.flush()
+            with bound(jobs.BED.nodes[1], other.name, jobs.VT.conf):
+                words = refused()
+        assert "node node2: " in words and said in words, words
+
+
+def no_image():
+    """the image is missing on the other node: a line that names node and image"""
+    with tempfile.TemporaryDirectory(dir="/run") as empty:
+        with bound(jobs.BED.nodes[1], empty, f"{jobs.VT.site.folder}/images"):
+            words = refused("img=debian,vcpus=1,ram=384M")
+    assert "node2" in words and "debian" in words, words
+
+
+def rebooted():
+    """what a node's batch daemon announced before the node was started again is void"""
+    with registered(), tempfile.NamedTemporaryFile("w", dir="/run") as other:
+        other.write("01234567-89ab-cdef-0123-456789abcdef\n")
+        other.flush()
+        with bound(jobs.BED.nodes[1], other.name, "/proc/sys/kernel/random/boot_id"):
+            assert "has not announced the job" in ask(lambda nonce: MUNGED.seal(order(nonce)))
+        equal(registrations(), [])
+
+
+def mom_killed():
+    """pbs_mom of either node is killed and started again while the script counts: no line is lost"""
+    for node in jobs.BED.nodes[1::-1]:
+        with running(COUNT) as (job_id, _):
+            jobs.BED.kill_mom(node=node)
+            jobs.BED.start_mom(node)
+            equal(over(job_id)[1], "up\n" + "".join(f"{n}\n" for n in range(1, 41)), node.name)
+
+
+def exchange():
+    """MPI over three nodes with two ranks each: every byte is right"""
+    subprocess.run(["mpicc.openmpi", "-O2", "-o", f"{jobs.BED.folder}/exchange", f"{os.environ['VTORQUE_SOURCE']}/tests/system/exchange.c"], check=True)
+    os.chmod(f"{jobs.BED.folder}/exchange", 0o755)
+    job_id = submit("mpirun.openmpi ./exchange 23\n", "-l", "nodes=3:ppn=2", "-d", jobs.BED.folder, vm="img=debian,vcpus=2,ram=384M")
+    jobs.BED.wait(job_id, seconds=4 * lib.DEADLINE)
+    status, out, err = over(job_id)
+    equal((status, out), (0, "6 ranks, 23 exchanges, 0 bytes wrong\n"), err)
+
+
+def descriptors(daemon):
+    return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+
+def storm():
+    """jobs in a row of which something is killed at random: nothing is left, and the daemons are as before. VTORQUE_STORM_PEERS: how many (6)"""
+    finish("exit 0\n", "-l", "nodes=2")
+    before = [(descriptors(daemon), lib.read_status(daemon.pid)["VmRSS"]) for daemon in jobs.VT.daemons]
+    generator = random.Random(int(os.environ.get("VTORQUE_SEED", "1")))
+    for _ in range(int(os.environ.get("VTORQUE_STORM_PEERS", "6"))):
+        node, what, delay = generator.randrange(2), generator.choice(("engine", "keeper", "machine", "qdel")), generator.uniform(0, 4)
+        job_id = submit(FOREVER, "-l", "nodes=2")
+        time.sleep(delay)
+        part = part_of(job_id, jobs.BED.nodes[node])
+        with contextlib.suppress(ProcessLookupError, StopIteration, TypeError):
+            if what != "qdel":
+                os.kill(machine_of(part["engine"]) if what == "machine" else part[what], signal.SIGKILL)
+        if what == "qdel" or not part:
+            jobs.BED.run("qdel", job_id)
+        jobs.BED.wait(job_id)
+        wait_for(lambda job_id=job_id: not any(part_of(job_id, node) for node in jobs.BED.nodes), "the end on all nodes")
+        forget(job_id)
+        equal(jobs.VT.left(), [], f"{what} of node {node + 1} after {delay:.1f} s")
+    after = [(descriptors(daemon), lib.read_status(daemon.pid)["VmRSS"]) for daemon in jobs.VT.daemons]
+    equal([found for found, _ in after], [found for found, _ in before], "descriptors of the daemons")
+    for (_, small), (_, large) in zip(before, after):
+        assert int(large.split()[0]) < int(small.split()[0]) + 256, f"memory of the daemons: {before}, {after}"
+
+
 # Strangers
 
 
@@ -549,10 +638,10 @@ def second_run():
         equal(over(job_id)[0], 0)
 
 
-TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_wireguard, no_registration, twice, deleted_anywhen, forged,
-         garbage, vxlan]
+TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_wireguard,
+         no_registration, other_settings, rebooted, mom_killed, twice, deleted_anywhen, storm, forged, garbage, vxlan]
 if os.path.exists(f"{IMAGES}/debian.json"):
-    TESTS.append(mpi)
+    TESTS += [no_image, mpi, exchange]
 
 if __name__ == "__main__":
     with Munged() as MUNGED:
