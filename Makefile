@@ -32,7 +32,7 @@ check: image build-asan/build.ninja $(STRICT:=/build.ninja)
 bench: LISTS := build run bench
 bench: guest
 	@bench/run
-	@if [ $$(id -u) = 0 ]; then bench/torque; fi
+	@if [ $$(id -u) = 0 ]; then bench/torque; bench/nodes; fi
 
 ## make format   lay out all C sources by .clang-format
 format:

@@ -153,9 +153,11 @@ static void refuse(const Visit *visit, const GError *error)
         g_printerr("vtorqued: an order from %s is refused: %s\n",
                    visit->remote ? visit->remote : "?", printable);
     /* Who has not shown that it is a node, or a user, learns nothing. */
+    const char *mute = visit->settings
+                           ? "the order is refused"
+                           : "this node's settings cannot be read: its daemon's log says why";
     guint8 aux = visit->user != 0 && error->code == VT_ERROR_USER ? VT_PEER_NO_JOB : 0;
-    ctl_door_send_text(visit->peer->fd, VT_PEER_REFUSED, aux,
-                       is_known ? error->message : "the order is refused");
+    ctl_door_send_text(visit->peer->fd, VT_PEER_REFUSED, aux, is_known ? error->message : mute);
 }
 
 int vt_follow(const VtPeerVisit *peer)

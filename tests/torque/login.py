@@ -20,7 +20,8 @@ import peers
 from bed import TemporaryUser, User, address, equal, lib, wait_for
 from jobs import CONFIG, submit
 from lib import run_tests
-from peers import FOREVER, PORT, REFUSED, TAKEN, Caller, Munged
+from munged import Munged
+from peers import FOREVER, PORT, REFUSED, TAKEN, Caller
 from terminal import CONTROL_C, Terminal
 from vtorque import on_bed
 

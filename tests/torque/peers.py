@@ -10,7 +10,6 @@ import glob
 import os
 import random
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -22,6 +21,7 @@ import jobs
 from bed import TemporaryUser, address, equal, lib, wait_for
 from jobs import CONFIG, TINY, submit
 from lib import IMAGES, run_tests
+from munged import Munged
 from vtorque import on_bed
 
 PORT, VXLAN = 15077, 4789
@@ -31,42 +31,6 @@ FOREVER = "echo up\nwhile :; do sleep 0.1; done\n"
 # What a guest of BusyBox reaches: a port that nobody listens to answers at once, a host that is not there does not.
 REACH = 'for host in $(sort -u "$PBS_NODEFILE"); do nc -w 30 $host 9 </dev/null 2>&1 | grep -c refused; done\n'
 MUNGED = None
-
-
-class Munged:
-    """A munged with a key of its own."""
-
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="vtt-munge-")
-        os.chmod(self.folder, 0o755)
-        with open(f"{self.folder}/key", "wb") as file:
-            file.write(os.urandom(128))
-        os.chmod(f"{self.folder}/key", 0o400)
-        self.socket = f"{self.folder}/sock"
-        self.start()
-
-    def start(self):
-        names = {"key-file": "key", "socket": "sock", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-        words = [f"--{word}={self.folder}/{name}" for word, name in names.items()]
-        self.process = subprocess.Popen(["/usr/sbin/munged", "--foreground", "--force", *words], stderr=subprocess.DEVNULL)
-        wait_for(lambda: os.path.exists(self.socket), "munged's socket")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(lib.DEADLINE)
-
-    def seal(self, text, user=None):
-        """A credential, made as who knows how."""
-        prefix = user.prefix() if user else []
-        words = [*prefix, "munge", f"--socket={self.socket}", "--cipher=aes128", "--mac=sha256", "--restrict-uid=0"]
-        return subprocess.run(words, input=text.encode(), stdout=subprocess.PIPE, check=True, timeout=lib.DEADLINE).stdout.strip()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-        shutil.rmtree(self.folder)
 
 
 # A node's part of a job
@@ -102,12 +66,12 @@ def finish(script, *words, vm=TINY):
     return over(submit(script, *words, vm=vm))
 
 
-def forget(job_id):
-    """What Torque leaves of a job that did not start: spool files, and no epilogue of a further node (facts 0, 1.4)."""
+def forget(job_id, *names):
+    """What Torque leaves of a job that did not start: spool files, or `names`, and no epilogue of a further node (facts 0, 1.4)."""
     for node in jobs.BED.nodes:
-        for kind in ("OU", "ER"):
+        for name in names or ("spool/{}.OU", "spool/{}.ER"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{node.home}/spool/{job_id}.{kind}")
+                os.unlink(f"{node.home}/{name.format(job_id)}")
     for registration in registrations():
         os.unlink(registration)
 
@@ -374,7 +338,7 @@ def other_settings():
     """the other node has other settings: what those refuse is said with the node's name"""
     with open(jobs.VT.conf, encoding="utf-8") as file:
         text = file.read()
-    for change, said in (("VTORQUE_ENABLED=false", "takes no new jobs"), ("NET_TRANSPORT=auto", "NET_TRANSPORT"), ("NONSENSE=1", "NONSENSE")):
+    for change, said in (("VTORQUE_ENABLED=false", "takes no new jobs"), ("NET_TRANSPORT=auto", "NET_TRANSPORT"), ("NONSENSE=1", "settings cannot be read")):
         key = change.partition("=")[0]
         with tempfile.NamedTemporaryFile("w", dir="/run", suffix=".conf") as other:
             other.write(re.sub(f"(?m)^{key}=.*\n", "", text) + change + "\n")
@@ -403,11 +367,14 @@ def rebooted():
 
 
 def mom_killed():
-    """pbs_mom of either node is killed and started again while the script counts: no line is lost"""
+    """pbs_mom of either node is killed and started again while the script counts: no line is lost. A further node's forgets the job (facts 2)"""
     for node in jobs.BED.nodes[1::-1]:
         with running(COUNT) as (job_id, _):
             jobs.BED.kill_mom(node=node)
             jobs.BED.start_mom(node)
+            jobs.BED.wait(job_id)
+            if node is jobs.BED.nodes[1]:
+                forget(job_id, "mom_priv/jobs/{}.JB")
             equal(over(job_id)[1], "up\n" + "".join(f"{n}\n" for n in range(1, 41)), node.name)
 
 
@@ -646,5 +613,5 @@ if os.path.exists(f"{IMAGES}/debian.json"):
 if __name__ == "__main__":
     with Munged() as MUNGED:
         SETTINGS = (f"MUNGE_SOCKET={MUNGED.socket}", f"PEER_PORT={PORT}", "NET_TRANSPORT=vxlan")
-        with on_bed(SETTINGS, nodes=3, config=CONFIG) as (jobs.BED, jobs.VT):
+        with on_bed(SETTINGS, nodes=3, config=CONFIG + "$job_exit_wait_time 20\n") as (jobs.BED, jobs.VT):
             run_tests(TESTS, jobs=1)
