@@ -264,6 +264,7 @@ static bool end_batch(const VtLiveJob *job, bool now, int grace_ms, GError **err
     if (!taken || !vt_fd_wait(fd, grace_ms + END_PATIENCE_MS) || recv(fd, &byte, 1, 0) > 0)
         return vt_error_set(error, VT_ERROR_HOST,
                             "job '%s' does not end: end it by the batch system", job->id);
+    vt_fd_clear(&fd); /* the node counts it */
     return !job->node || vt_afar_wait_gone(job, error);
 }
 

@@ -28,6 +28,7 @@
 #define PREFIX 24          /* bits of a node's part of the network */
 #define ANSWER_BYTES 16384 /* of a device without peers: some hundred are used */
 #define CONNECT_MS 10000
+#define CONNECT_NODE_MS 100 /* more for each node: the kernel takes them one after the other */
 
 G_STATIC_ASSERT(VT_TUNNEL_KEY_SIZE == WG_KEY_LEN);
 
@@ -150,7 +151,7 @@ static void read_answer(int fd, VtTunnelPeer *own)
         ssize_t n = recv(fd, bytes, sizeof bytes, 0);
         int left = (int)n;
         struct nlmsghdr *header = (struct nlmsghdr *)bytes;
-        is_over = n <= 0;
+        is_over = n <= 0 && errno != EINTR;
         for (; nlmsg_ok(header, left); header = nlmsg_next(header, &left)) {
             is_over = header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR;
             if (!is_over)
@@ -170,25 +171,34 @@ static bool ask_device(VtWireguard *wireguard, VtTunnelPeer *own, GError **error
         read_answer(nl_socket_get_fd(socket), own);
     nlmsg_free(message);
     nl_socket_free(socket);
-    return own->port > 0 || fail(error, "cannot read the device's key", MIN(err, 0));
+    return own->port > 0 ||
+           fail(error, "cannot read the device's key", err < 0 ? err : -NLE_FAILURE);
 }
 
 /* The way */
 
-static bool add_route(struct nl_sock *netlink, guint node, const char *device, GError **error)
+/* `device` NULL: no way at all, in the table of local addresses. */
+static bool add_route(struct nl_sock *netlink, guint32 address, int prefix, const char *device,
+                      GError **error)
 {
-    guint32 network = htonl(VT_PRIVATE_NETWORK | node << 8);
+    guint32 network = htonl(address);
     struct nl_addr *target = nl_addr_build(AF_INET, &network, sizeof network);
     struct rtnl_route *route = rtnl_route_alloc();
     struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
     int err = target && route && hop ? 0 : -NLE_NOMEM;
     if (err == 0) {
-        nl_addr_set_prefixlen(target, PREFIX);
+        nl_addr_set_prefixlen(target, prefix);
         rtnl_route_set_family(route, AF_INET);
         rtnl_route_set_scope(route, RT_SCOPE_LINK);
         rtnl_route_set_protocol(route, RTPROT_STATIC);
-        rtnl_route_nh_set_ifindex(hop, (int)if_nametoindex(device));
-        rtnl_route_add_nexthop(route, g_steal_pointer(&hop));
+        if (device) {
+            rtnl_route_nh_set_ifindex(hop, (int)if_nametoindex(device));
+            rtnl_route_add_nexthop(route, g_steal_pointer(&hop));
+        } else {
+            rtnl_route_set_type(route, RTN_BLACKHOLE);
+            rtnl_route_set_table(route, RT_TABLE_LOCAL);
+            rtnl_route_set_scope(route, RT_SCOPE_UNIVERSE);
+        }
         err = rtnl_route_set_dst(route, target);
     }
     if (err == 0)
@@ -200,13 +210,21 @@ static bool add_route(struct nl_sock *netlink, guint node, const char *device, G
     return err == 0 || fail(error, "cannot add a route", err);
 }
 
+/* To this node's machines one by one: a guest that claims any other address would have the kernel keep
+ * neighbours of that name, in a table that is the whole node's. A namespace without a table of local
+ * addresses takes everybody for a broadcast address, and no guest takes TCP that was sent to all. */
 static bool add_routes(const VtJob *job, GError **error)
 {
     struct nl_sock *netlink = nl_socket_alloc();
     int err = netlink ? nl_connect(netlink, NETLINK_ROUTE) : -NLE_NOMEM;
     bool ok = err == 0 || fail(error, "netlink", err);
+    ok = ok && add_route(netlink, INADDR_LOOPBACK & IN_CLASSA_NET, 8, NULL, error);
     for (guint i = 0; ok && i < job->nodes; i++)
-        ok = add_route(netlink, i, i == job->node ? VT_BRIDGE : DEVICE, error);
+        ok = i == job->node ||
+             add_route(netlink, VT_PRIVATE_NETWORK | i << 8, PREFIX, DEVICE, error);
+    for (guint i = 0; ok && i < job->vms; i++)
+        ok =
+            add_route(netlink, (VT_PRIVATE_NETWORK | job->node << 8) + 1 + i, 32, VT_BRIDGE, error);
     nl_socket_free(netlink);
     return ok;
 }
@@ -219,6 +237,8 @@ static bool set_forwarding(GError **error)
         const char *file, *value;
     } settings[] = {
         {"/proc/sys/net/ipv4/ip_forward", "1"},
+        {"/proc/sys/net/ipv4/conf/all/rp_filter", "1"},
+        {"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
         {"/proc/sys/net/ipv4/conf/" VT_BRIDGE "/rp_filter", "1"},
         {"/proc/sys/net/ipv4/conf/" VT_BRIDGE "/send_redirects", "0"},
         {"/proc/sys/net/ipv4/conf/" VT_BRIDGE "/proxy_arp", "1"},
@@ -367,7 +387,8 @@ bool vt_wireguard_connect(VtWireguard *wireguard, const VtTunnelPeer *peers, GEr
             send(fd, &record, sizeof record, MSG_NOSIGNAL) != sizeof record)
             break;
     }
-    if (!vt_fd_wait(fd, CONNECT_MS) || read(fd, &answer, 1) != 1)
+    if (!vt_fd_wait(fd, CONNECT_MS + CONNECT_NODE_MS * (int)wireguard->job->nodes) ||
+        read(fd, &answer, 1) != 1)
         answer = NLE_FAILURE;
     return answer == 0 || fail(error, "cannot name the other nodes to the kernel", -answer);
 }

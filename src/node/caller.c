@@ -57,14 +57,23 @@ static bool place(int connection, int key, int program)
            syscall(SYS_close_range, PROGRAM_FD + 1, ~0u, 0) == 0;
 }
 
+static bool is_all(guint32 id, const guint32 ids[3])
+{
+    return ids[0] == id && ids[1] == id && ids[2] == id;
+}
+
 /* In this order: limits and groups need rights; the death signal is lost with the ids; a daemon that was gone
  * before it was asked for is seen by the parent. */
 static bool drop(uid_t uid, pid_t daemon)
 {
+    uid_t uids[3];
+    gid_t gids[3];
     const struct rlimit none = {0, 0}, files = {OPEN_FILES, OPEN_FILES};
     return setrlimit(RLIMIT_CORE, &none) == 0 && setrlimit(RLIMIT_FSIZE, &none) == 0 &&
            setrlimit(RLIMIT_NOFILE, &files) == 0 && setgroups(0, NULL) == 0 &&
            setresgid(NO_GROUP, NO_GROUP, NO_GROUP) == 0 && setresuid(uid, uid, uid) == 0 &&
+           getresuid(&uids[0], &uids[1], &uids[2]) == 0 && is_all(uid, uids) &&
+           getresgid(&gids[0], &gids[1], &gids[2]) == 0 && is_all(NO_GROUP, gids) &&
            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
            getppid() == daemon;
 }
@@ -92,6 +101,8 @@ int vt_caller_let_in(const VtPeerVisit *visit, uid_t uid, const char *key)
     umask(077);
     if (chdir("/") < 0 || setsid() < 0)
         return fail(connection, g_strerror(errno));
+    g_autofree char *from = vt_peer_remote(connection);
+    g_printerr("vtorqued: uid %u is let in from %s\n", uid, from ? from : "?");
     if (ctl_door_send(connection, VT_PEER_TAKEN, 0, NULL, 0, NULL, 0) < 0)
         return VT_EXIT_FAILED;
     /* Behind this nobody is told anything: the connection ends. */

@@ -30,7 +30,8 @@
 
 typedef struct {
     const VtPeerVisit *peer;
-    uid_t user; /* 0: no user, but a node */
+    uid_t user;    /* 0: no user, but a node */
+    bool is_known; /* by a credential that was made for this connection */
     char *remote, *local, *nonce;
     VtOrder follow, registration;
     VtSettings *settings;
@@ -70,9 +71,10 @@ static char *open_credential(Visit *visit, guint8 type, const char *credential, 
     if (type == VT_PEER_ORDER)
         return vt_credential_open(socket, credential, error);
     g_autofree char *text = vt_credential_open_user(socket, credential, &visit->user, error);
-    if (text && visit->user == 0)
+    bool is_user = visit->user != 0 && visit->user != (uid_t)-1;
+    if (text && !is_user)
         vt_error_set(error, VT_ERROR_BATCH, "root is served on the job's own node alone");
-    return text && visit->user != 0 ? g_steal_pointer(&text) : NULL;
+    return text && is_user ? g_steal_pointer(&text) : NULL;
 }
 
 static bool read_order(Visit *visit, GError **error)
@@ -88,7 +90,9 @@ static bool read_order(Visit *visit, GError **error)
     bool ok = text && vt_order_parse(&visit->follow, kind, text, strlen(text), error);
     if (text)
         explicit_bzero(text, strlen(text));
-    return ok && vt_order_check_connection(&visit->follow, visit->nonce, visit->local, error);
+    visit->is_known =
+        ok && vt_order_check_connection(&visit->follow, visit->nonce, visit->local, error);
+    return visit->is_known;
 }
 
 static bool read_registration(Visit *visit, GError **error)
@@ -147,9 +151,8 @@ static bool serve(Visit *visit, GError **error)
 static void refuse(const Visit *visit, const GError *error)
 {
     g_autofree char *printable = g_strescape(error->message, NULL);
-    bool is_known = visit->follow.nonce != NULL;
     /* What a user may not is theirs to know. */
-    if (!is_known || visit->user == 0)
+    if (!visit->is_known || visit->user == 0)
         g_printerr("vtorqued: an order from %s is refused: %s\n",
                    visit->remote ? visit->remote : "?", printable);
     /* Who has not shown that it is a node, or a user, learns nothing. */
@@ -157,7 +160,8 @@ static void refuse(const Visit *visit, const GError *error)
                            ? "the order is refused"
                            : "this node's settings cannot be read: its daemon's log says why";
     guint8 aux = visit->user != 0 && error->code == VT_ERROR_USER ? VT_PEER_NO_JOB : 0;
-    ctl_door_send_text(visit->peer->fd, VT_PEER_REFUSED, aux, is_known ? error->message : mute);
+    ctl_door_send_text(visit->peer->fd, VT_PEER_REFUSED, aux,
+                       visit->is_known ? error->message : mute);
 }
 
 int vt_follow(const VtPeerVisit *peer)

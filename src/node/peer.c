@@ -103,7 +103,10 @@ static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed
     WireReader reader = wire_reader(payload, header.length);
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     wire_get_string(&reader, text, sizeof text);
-    if (header.type != VT_PEER_GREETING || !reader.ok)
+    /* It becomes a line of what is sealed. */
+    bool is_nonce =
+        strlen(text) == sizeof text - 1 && strspn(text, "0123456789abcdef") == strlen(text);
+    if (header.type != VT_PEER_GREETING || !reader.ok || !is_nonce)
         return vt_error_set(error, VT_ERROR_HOST, "what listens there is no vTorque");
     if (lowest > VT_PEER_VERSION || highest < VT_PEER_VERSION)
         return vt_error_set(error, VT_ERROR_HOST, "vTorque there speaks versions %u to %u, here %u",

@@ -66,5 +66,5 @@ typedef struct {
 } VtPeerVisit;
 
 /* Serves one connection from another node: an order is checked and obeyed (follow.c), a user let in
- * (guest.c). Blocks. Returns the process's exit status. */
+ * (node/caller.c). Blocks. Returns the process's exit status. */
 int vt_follow(const VtPeerVisit *visit);

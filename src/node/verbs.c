@@ -108,7 +108,7 @@ bool vt_visitor_has_job(uid_t uid)
 {
     CtlLive live;
     vt_autofd root = ctl_root_find();
-    for (int slot = 0; root >= 0 && slot < CTL_SLOTS_MAX; slot++)
+    for (int slot = 0; root >= 0 && uid != (uid_t)-1 && slot < CTL_SLOTS_MAX; slot++)
         if (ctl_live_load(root, slot, &live) == 0 && live.owner == uid)
             return true;
     return false;

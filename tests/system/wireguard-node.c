@@ -20,6 +20,7 @@
 #include "net/tunnel.h"
 
 #define NOBODY 65534
+#define VMS 2    /* of each node */
 #define MTU 1440 /* of the job's network, where the nodes' has 1500 */
 
 static void end(const GError *error)
@@ -29,13 +30,22 @@ static void end(const GError *error)
     _exit(1);
 }
 
+/* Nobody holds their other ends: guests' stand-ins come to the bridge by cables. */
+static bool make_taps(GError **error)
+{
+    for (guint i = 0; i < VMS; i++)
+        if (vt_bridge_new_tap(i, error) < 0)
+            return *error ? false : vt_error_set(error, VT_ERROR_HOST, "no /dev/net/tun");
+    return true;
+}
+
 static VtTunnel *start(VtJob *job, VtTunnelPeer *own)
 {
     g_autoptr(GError) error = NULL;
     VtTunnel *tunnel = vt_tunnel_open(job, &error);
     if (!tunnel)
         end(error);
-    if (unshare(CLONE_NEWNET) < 0 || !vt_bridge_join(0, &error) ||
+    if (unshare(CLONE_NEWNET) < 0 || !make_taps(&error) || !vt_bridge_join(VMS, &error) ||
         !vt_tunnel_make(tunnel, own, &error) || !vt_tunnel_guard(tunnel, NOBODY, NOBODY, &error) ||
         !vt_cage_drop(NOBODY, NOBODY, &error))
         end(error);
@@ -75,6 +85,7 @@ int main(int argc, char **argv)
     VtJob job = {
         .node = (guint)atoi(argv[1]),
         .nodes = (guint)argc - 2,
+        .vms = VMS,
         .addresses = argv + 2,
         .transport = VT_TRANSPORT_WIREGUARD,
         .net_mtu = MTU,

@@ -21,6 +21,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 FINIT_MODULE = 313
 ETH_P_ALL = 3
+ETH_P_ARP = 0x0806
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 NODES, JOBS, MTU, PORT = 3, 2, 1440, 5000
 SILENCE = 2  # seconds after which nothing more is on its way; what goes through takes some milliseconds
@@ -153,6 +154,15 @@ def send(source, target, *texts):
             out.sendto(datagram(source, target, text), (target, 0))
 
 
+def claim(target, *addresses):
+    """Asks for a neighbour, in the name of whatever address."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind(("eth0", ETH_P_ARP))
+        for address in addresses:
+            own = out.getsockname()[4]
+            out.send(b"\xff" * 6 + own + struct.pack("!HHHBBH6s4s6s4s", ETH_P_ARP, 1, 0x800, 6, 4, 1, own, socket.inet_aton(address), bytes(6), socket.inet_aton(target)))
+
+
 def throw(address, port, *texts):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for text in texts:
@@ -238,6 +248,33 @@ def two_guests_of_a_node():
     equal(inside(WORLD.guests[0][2], ping, "10.77.0.2"), "56")
 
 
+def tcp():
+    """a connection over TCP between guests of two nodes"""
+    def serve():
+        with socket.create_server(("", PORT)) as server:
+            server.settimeout(PATIENCE)
+            server.accept()[0].sendall(b"hello")
+    child = os.fork()
+    if child == 0:
+        try:
+            enter(WORLD.guests[0][1])
+            serve()
+        finally:
+            os._exit(0)
+
+    def ask():
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with socket.create_connection(("10.77.1.1", PORT), PATIENCE) as peer:
+                    return peer.recv(5).decode()
+            except ConnectionRefusedError:  # it does not listen yet
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    equal(inside(WORLD.guests[0][0], ask), "hello")
+    os.waitpid(child, 0)
+
+
 def whole_packets():
     """packets of full size pass, and larger ones never leave"""
     equal(inside(WORLD.guests[0][0], ping, "10.77.2.1", MTU), str(MTU))
@@ -304,6 +341,16 @@ def forged_sender():
     equal(ear.heard(), b"own guest's")
 
 
+def addresses_of_nobody():
+    """a guest that claims addresses of no machine leaves nothing in the table of neighbours, which is the whole node's"""
+    def look():
+        found = subprocess.run(["ip", "-4", "neigh", "show", "dev", "guests"], capture_output=True, check=True).stdout.decode()
+        return sorted(line.split()[0] for line in found.splitlines() if line.startswith("10.77."))
+    inside(WORLD.guests[0][0], claim, "10.77.1.1", "10.77.0.1", *(f"10.77.0.{number}" for number in range(100, 200)), "10.77.2.9", "192.0.2.1")
+    equal(inside(WORLD.guests[0][0], ping, "10.77.1.1"), "56")
+    equal(inside(WORLD.engines[0][0].process.pid, look), str(["10.77.0.1", "10.77.0.2"]))
+
+
 def nothing_else_is_there():
     """an engine's namespace has its bridge, its device, no address and no open port; the node's has one more port"""
     def look():
@@ -343,8 +390,8 @@ class World:
 
 WORLD = World()
 ADDRESSES = [f"10.0.0.{number + 1}" for number in range(NODES)]
-ROWS = (make_world, everybody_answers, two_guests_of_a_node, whole_packets, jobs_do_not_meet, nothing_in_clear, garbage_is_ignored,
-        stranger_is_ignored, forged_sender, nothing_else_is_there, gone_with_the_engine)
+ROWS = (make_world, everybody_answers, two_guests_of_a_node, tcp, whole_packets, jobs_do_not_meet, nothing_in_clear, garbage_is_ignored,
+        stranger_is_ignored, forged_sender, addresses_of_nobody, nothing_else_is_there, gone_with_the_engine)
 
 
 def main():
