@@ -31,7 +31,7 @@
 typedef struct {
     const VtPeerVisit *peer;
     uid_t user;    /* 0: no user, but a node */
-    bool is_known; /* by a credential that was made for this connection */
+    bool is_known; /* by a good credential; a user's was made for this connection, too */
     char *remote, *local, *nonce;
     VtOrder follow, registration;
     VtSettings *settings;
@@ -90,9 +90,10 @@ static bool read_order(Visit *visit, GError **error)
     bool ok = text && vt_order_parse(&visit->follow, kind, text, strlen(text), error);
     if (text)
         explicit_bzero(text, strlen(text));
-    visit->is_known =
+    bool is_for_us =
         ok && vt_order_check_connection(&visit->follow, visit->nonce, visit->local, error);
-    return visit->is_known;
+    visit->is_known = kind == VT_ORDER_USER ? is_for_us : ok;
+    return is_for_us;
 }
 
 static bool read_registration(Visit *visit, GError **error)

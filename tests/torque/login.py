@@ -337,9 +337,9 @@ def forged():
         equal(ask(lambda nonce: foreign.seal(claim(nonce), user)), mute, "another key")
         equal(ask(lambda nonce: b"garbage"), mute)
         equal(ask(lambda nonce: b""), mute)
-        equal(ask(keep), (REFUSED, "the credential was made for another connection or node"))
+        equal(ask(keep), mute, "another node's")
         equal(ask(lambda nonce: kept[0]), mute, "replayed")
-        equal(ask(lambda nonce: seal(claim("1" * 32), user)), (REFUSED, "the credential was made for another connection or node"))
+        equal(ask(lambda nonce: seal(claim("1" * 32), user)), mute, "another connection's")
         equal(ask(lambda nonce: seal(claim(nonce))), mute, "root's")
         for changes in ({"class": None}, {"class": "node"}, {"version": "2"}, {"key": "0"}, {"key": None}, {"nonce": None}, {"id": job_id}, {"cores": "1"}):
             equal(ask(lambda nonce, changes=changes: seal(claim(nonce, **changes), user)), mute, f"{changes}")
