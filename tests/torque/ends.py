@@ -170,18 +170,19 @@ def qrerun():
     equal(BED.root("qrerun", job_id).status, 0)
     job = BED.wait(job_id)
     equal((job["exit_status"], order(), BED.output(job).splitlines()[-1]), ("0", ["epilogue begin", "epilogue end"] * 2, "second"))
-    os.unlink(f"{BED.folder}/once")
 
 
 def late_kill():
     """facts 2, qrerun: with -K the delayed KILL hits the next run, and the job is started once more"""
-    fresh()
     runs = f"{BED.folder}/runs"
-    job_id = running(f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 3 ] || exit 7; sleep 60", "-K", "8")  # by then the next run is up
-    BED.root("qrerun", job_id)
-    equal(BED.wait(job_id)["exit_status"], "7")
-    os.unlink(runs)
-    os.unlink(f"{BED.folder}/up")
+    for delay in ("8", "45"):  # the KILL finds the next run's script only if that is up by then: a busy machine may need the second
+        fresh()
+        job_id = running(f"echo run >> {runs}; [ $(wc -l < {runs}) -lt 3 ] || exit 7; sleep 60", "-K", delay)
+        BED.root("qrerun", job_id)
+        status = BED.wait(job_id)["exit_status"]
+        if status == "7":
+            break
+    equal(status, "7")
 
 
 def session_is_cleaned():
@@ -201,7 +202,6 @@ def late_writers():
     late = f"echo up > {BED.folder}/gate; cat {BED.folder}/gate > /dev/null; echo late; echo x > {BED.folder}/gate"
     _, out, _ = BED.finish(f"setsid sh -c '{late}' & cat {BED.folder}/gate > /dev/null; echo early")
     equal(out, "early\nlate\n")
-    os.unlink(f"{BED.folder}/gate")
 
 
 def mom_killed():
@@ -221,7 +221,6 @@ def mom_killed():
                 wait_for(order if ends_before else lambda: True, "the script's end")
         BED.wait(job_id)
         equal(order(), ["job", "epilogue begin", "epilogue end"])
-        os.unlink(flag)
 
 
 def purged():

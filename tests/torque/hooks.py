@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts that pbs_mom runs around a job on one node: rows of the page of facts, for the stand-in and for a real Torque. Speaks TAP."""
 
+import contextlib
 import glob
 import os
 import signal
@@ -12,6 +13,7 @@ from lib import run_tests
 
 BED = None
 SCRIPTS = ("prologue", "prologue.user", "epilogue", "epilogue.user", "epilogue.precancel")
+SIGNS = ("up", "gate", "flag", "runs", "once")  # files by which the rows and their jobs tell each other
 CONFIG = "$check_poll_time 1\n$prologalarm 120\n"
 SHORT = "$check_poll_time 1\n$prologalarm 12\n"  # a script has 2 s
 # Into $F.NAME: numbered arguments, and each thing as `key=value`.
@@ -53,8 +55,11 @@ def add_order(word):
 
 
 def fresh(config=CONFIG):
-    """No hook and no line of what happened before."""
+    """No hook, no line and no sign of what happened before, whatever came of it."""
     BED.remove_hooks()
+    for name in SIGNS:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{BED.folder}/{name}")
     path = f"{BED.folder}/order"
     with open(path, "w", encoding="utf-8"):
         pass
