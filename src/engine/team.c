@@ -13,6 +13,7 @@
 #include <sys/random.h>
 
 #include "base/fd.h"
+#include "base/hex.h"
 #include "engine/engine.h"
 
 #define LINGER_MS 1000
@@ -450,13 +451,6 @@ static void introduce(Member *member)
     vt_channel_send(member->channel, VT_TEAM_HELLO, 0, payload, writer.used);
 }
 
-static void read_key(VtTeam *team, const char *digits)
-{
-    for (guint i = 0; i < VT_SECURE_KEY_SIZE; i++)
-        team->key[i] = (guint8)(g_ascii_xdigit_value(digits[2 * i]) << 4 |
-                                g_ascii_xdigit_value(digits[2 * i + 1]));
-}
-
 void vt_team_start(VtEngine *engine)
 {
     bool is_follower = vt_team_is_follower(engine);
@@ -465,7 +459,7 @@ void vt_team_start(VtEngine *engine)
         return;
     }
     VtTeam *team = engine->team = g_new0(VtTeam, 1);
-    read_key(team, engine->job->peer_key);
+    vt_hex_parse(engine->job->peer_key, team->key, sizeof team->key);
     team->n = is_follower ? 1 : engine->job->nodes - 1;
     team->members = g_new0(Member, team->n);
     for (guint i = 0; i < team->n; i++)

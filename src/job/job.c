@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hex.h"
 #include "ctl/live.h"
 
 #define GROUPS_MAX 100000u /* more than NGROUPS_MAX (65536), the kernel's own limit */
@@ -267,7 +268,7 @@ static bool text_is_valid(FieldKind kind, const char *text)
     case FIELD_DOMAIN:
         return vt_network_name_is_valid(text);
     case FIELD_KEY:
-        return strlen(text) == VT_KEY_DIGITS && strspn(text, "0123456789abcdef") == VT_KEY_DIGITS;
+        return vt_hex_is_valid(text, VT_KEY_DIGITS);
     case FIELD_NAME:
         return vt_job_name_is_valid(text);
     case FIELD_ENTRY:

@@ -154,12 +154,6 @@ static void plan_kernel(VtPlan *plan, const VtJob *job, const char *kernel_file,
         plan->kernel_args = g_strdup(KERNEL_ARGS);
 }
 
-/* Of the node's part of the private network: the first node's first guest is 10.77.0.1. */
-static guint32 plan_address(guint node, guint index)
-{
-    return VT_PRIVATE_NETWORK + (node << 8) + 1 + index;
-}
-
 /* The site's prefix, the node of the job, which of the guest's cards it is, and the slot. */
 static void plan_mac(guint8 mac[VT_MAC_SIZE], const VtJob *job, guint card, guint slot)
 {
@@ -179,7 +173,7 @@ static void plan_vm(VtPlanVm *vm, const VtJob *job, guint index, guint slot)
     vm->name = plan_vm_name(job->host, slot);
     plan_mac(vm->mac, job, 0, slot);
     plan_mac(vm->outer_mac, job, 1, slot);
-    vm->address = plan_address(job->node, index);
+    vm->address = vt_private_address(job->node, index);
 }
 
 static void plan_own_names(VtPlan *plan)

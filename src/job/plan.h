@@ -14,9 +14,21 @@
 #include "job/record.h"
 
 #define VT_UID_BASE 1900000000u /* id of slot 0's engine and QEMU; no passwd entry needed */
-/* A job's private network: node N of the job has N in the third byte. */
+/* A job's private network: node N of the job has N in the third byte, its first guest 1 in the last. */
 #define VT_PRIVATE_NETWORK 0x0a4d0000u /* 10.77.0.0 */
 #define VT_PRIVATE_PREFIX 16u
+#define VT_PRIVATE_NODE_PREFIX 24u
+
+static inline guint32 vt_private_network(guint node)
+{
+    return VT_PRIVATE_NETWORK + (node << 8);
+}
+
+static inline guint32 vt_private_address(guint node, guint index)
+{
+    return vt_private_network(node) + 1 + index;
+}
+
 /* A guest's own way out: the same in each, of a block that is nobody's on the internet and rarely
  * used inside a site (RFC 6598). */
 #define VT_UPLINK_PREFIX 29u

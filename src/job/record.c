@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hex.h"
 
 #define DIGEST_PREFIX "sha256-"
 #define DIGEST_DIGITS 64
@@ -151,10 +152,8 @@ static const struct {
 
 bool vt_record_digest_is_valid(const char *digest)
 {
-    if (!g_str_has_prefix(digest, DIGEST_PREFIX))
-        return false;
-    digest += strlen(DIGEST_PREFIX);
-    return strlen(digest) == DIGEST_DIGITS && strspn(digest, "0123456789abcdef") == DIGEST_DIGITS;
+    return g_str_has_prefix(digest, DIGEST_PREFIX) &&
+           vt_hex_is_valid(digest + strlen(DIGEST_PREFIX), DIGEST_DIGITS);
 }
 
 static bool check_keys(json_t *root, const char *name, GError **error)

@@ -2,22 +2,23 @@
 /* net/vxlan.c - VXLAN by libnl, its filter by libnftables. */
 #include "net/vxlan.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/vxlan.h>
 #include <netlink/route/neighbour.h>
 #include <nftables/libnftables.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "net/bridge.h"
+#include "net/netlink.h"
 
 #define DEVICE "nodes"
 #define ADDRESSES_MAX                                                                              \
@@ -30,12 +31,6 @@ struct VtVxlan {
     struct nft_ctx *filter;
 };
 
-static bool fail(GError **error, const char *what, int err)
-{
-    return vt_error_set(error, VT_ERROR_HOST, "the network between the job's nodes: %s: %s", what,
-                        nl_geterror(err));
-}
-
 /* The job's other nodes, with commas between. (transfer full) */
 static char *format_peers(const VtJob *job)
 {
@@ -44,17 +39,6 @@ static char *format_peers(const VtJob *job)
         if (i != job->node)
             g_string_append_printf(out, "%s%s", out->len > 0 ? ", " : "", job->addresses[i]);
     return g_string_free(out, FALSE);
-}
-
-/* The library opens its sockets so that a child would have them. */
-static void close_on_exec_all(void)
-{
-    DIR *entries = opendir("/proc/self/fd");
-    for (struct dirent *entry; entries && (entry = readdir(entries)) != NULL;)
-        if (g_ascii_isdigit(entry->d_name[0]) && atoi(entry->d_name) > STDERR_FILENO)
-            fcntl(atoi(entry->d_name), F_SETFD, FD_CLOEXEC);
-    if (entries)
-        closedir(entries);
 }
 
 /* `@th,96,24`: the network's number, behind the header of UDP and 4 bytes of VXLAN. uid 4294967295 is the
@@ -78,7 +62,9 @@ static bool make_filter(VtVxlan *vxlan, GError **error)
                         "}\n",
                         job->vni, PORT, job->vni, peers, PORT, job->vni, PORT);
     vxlan->filter = nft_ctx_new(NFT_CTX_DEFAULT);
-    if (!vxlan->filter)
+    /* The library opens its socket so that a child would have it. A kernel whose sockets own tables, 5.12,
+     * has this too. */
+    if (!vxlan->filter || syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         return vt_error_set(error, VT_ERROR_HOST,
                             "the network between the job's nodes: no packet filter");
     nft_ctx_buffer_error(vxlan->filter);
@@ -93,12 +79,9 @@ VtVxlan *vt_vxlan_open(const VtJob *job, GError **error)
 {
     VtVxlan *vxlan = g_new0(VtVxlan, 1);
     vxlan->job = job;
-    vxlan->node = nl_socket_alloc();
-    int err = vxlan->node ? nl_connect(vxlan->node, NETLINK_ROUTE) : -NLE_NOMEM;
-    bool ok = err < 0 ? fail(error, "netlink", err) : make_filter(vxlan, error);
-    close_on_exec_all();
+    vxlan->node = vt_netlink_open(error);
     /* What is left open goes with this process. */
-    return ok ? vxlan : NULL;
+    return vxlan->node && make_filter(vxlan, error) ? vxlan : NULL;
 }
 
 static bool add_device(VtVxlan *vxlan, GError **error)
@@ -123,7 +106,7 @@ static bool add_device(VtVxlan *vxlan, GError **error)
     }
     nl_addr_put(local);
     rtnl_link_put(link);
-    return err == 0 || fail(error, "cannot make the VXLAN device", err);
+    return err == 0 || vt_netlink_fail(error, "cannot make the VXLAN device", err);
 }
 
 /* What has no address that was learnt yet goes to all nodes. */
@@ -145,7 +128,7 @@ static bool add_peer(struct nl_sock *job, int index, const char *address, GError
     nl_addr_put(node);
     nl_addr_put(everybody);
     rtnl_neigh_put(entry);
-    return err == 0 || fail(error, "cannot name a node to the VXLAN device", err);
+    return err == 0 || vt_netlink_fail(error, "cannot name a node to the VXLAN device", err);
 }
 
 bool vt_vxlan_make(VtVxlan *vxlan, GError **error)
@@ -153,9 +136,9 @@ bool vt_vxlan_make(VtVxlan *vxlan, GError **error)
     const VtJob *job = vxlan->job;
     if (!add_device(vxlan, error))
         return false;
-    struct nl_sock *own = nl_socket_alloc();
-    int index = (int)if_nametoindex(DEVICE), err = nl_connect(own, NETLINK_ROUTE);
-    bool ok = err == 0 || fail(error, "netlink", err);
+    struct nl_sock *own = vt_netlink_open(error);
+    int index = (int)if_nametoindex(DEVICE);
+    bool ok = own != NULL;
     for (guint i = 0; ok && i < job->nodes; i++)
         ok = i == job->node || add_peer(own, index, job->addresses[i], error);
     nl_socket_free(own);

@@ -22,10 +22,9 @@
 #include "cage/cage.h"
 #include "job/plan.h"
 #include "net/bridge.h"
-#include "net/generic.h"
+#include "net/netlink.h"
 
 #define DEVICE "nodes"
-#define PREFIX 24          /* bits of a node's part of the network */
 #define ANSWER_BYTES 16384 /* of a device without peers: some hundred are used */
 #define CONNECT_MS 10000
 #define CONNECT_NODE_MS 100 /* more for each node: the kernel takes them one after the other */
@@ -47,12 +46,6 @@ typedef struct {
     VtTunnelPeer peer;
 } Record;
 
-static bool fail(GError **error, const char *what, int err)
-{
-    return vt_error_set(error, VT_ERROR_HOST, "the network between the job's nodes: %s: %s", what,
-                        nl_geterror(err));
-}
-
 static bool fail_errno(GError **error, const char *what)
 {
     return vt_error_set_errno(error, VT_ERROR_HOST, errno,
@@ -62,14 +55,9 @@ static bool fail_errno(GError **error, const char *what)
 VtWireguard *vt_wireguard_open(const VtJob *job, GError **error)
 {
     VtWireguard *wireguard = g_new0(VtWireguard, 1);
-    *wireguard = (VtWireguard){.job = job, .node = nl_socket_alloc(), .child = -1};
-    int err = wireguard->node ? nl_connect(wireguard->node, NETLINK_ROUTE) : -NLE_NOMEM;
-    if (err == 0) {
-        fcntl(nl_socket_get_fd(wireguard->node), F_SETFD, FD_CLOEXEC);
+    *wireguard = (VtWireguard){.job = job, .node = vt_netlink_open(error), .child = -1};
+    if (wireguard->node)
         return wireguard;
-    }
-    fail(error, "netlink", err);
-    nl_socket_free(wireguard->node);
     g_free(wireguard);
     return NULL;
 }
@@ -87,7 +75,7 @@ static bool add_device(VtWireguard *wireguard, GError **error)
         err = rtnl_link_add(wireguard->node, link, NLM_F_CREATE | NLM_F_EXCL);
     }
     rtnl_link_put(link);
-    return err == 0 || fail(error, "cannot make the WireGuard device", err);
+    return err == 0 || vt_netlink_fail(error, "cannot make the WireGuard device", err);
 }
 
 /* The device */
@@ -111,7 +99,7 @@ static bool set_key(VtWireguard *wireguard, GError **error)
     struct nl_msg *message = new_message(wireguard, 0, WG_CMD_SET_DEVICE);
     if (!message || getrandom(key, sizeof key, 0) != sizeof key) {
         nlmsg_free(message);
-        return fail(error, "cannot make a key", -NLE_NOMEM);
+        return vt_netlink_fail(error, "cannot make a key", -NLE_NOMEM);
     }
     key[0] &= 0xf8;
     key[31] = (key[31] & 0x7f) | 0x40;
@@ -126,7 +114,7 @@ static bool set_key(VtWireguard *wireguard, GError **error)
     nlmsg_free(message);
     if (err >= 0)
         err = nl_wait_for_ack(wireguard->own);
-    return err >= 0 || fail(error, "cannot set a key", err);
+    return err >= 0 || vt_netlink_fail(error, "cannot set a key", err);
 }
 
 /* What the kernel says of the device, which is all that it has. */
@@ -164,7 +152,7 @@ static void read_answer(int fd, VtTunnelPeer *own)
 static bool ask_device(VtWireguard *wireguard, VtTunnelPeer *own, GError **error)
 {
     int family;
-    struct nl_sock *socket = vt_generic_open(WG_GENL_NAME, &family);
+    struct nl_sock *socket = vt_netlink_open_generic(WG_GENL_NAME, &family);
     struct nl_msg *message = new_message(wireguard, NLM_F_DUMP, WG_CMD_GET_DEVICE);
     int err = socket && message ? nl_send_auto(socket, message) : -NLE_NOMEM;
     if (err >= 0)
@@ -172,7 +160,7 @@ static bool ask_device(VtWireguard *wireguard, VtTunnelPeer *own, GError **error
     nlmsg_free(message);
     nl_socket_free(socket);
     return own->port > 0 ||
-           fail(error, "cannot read the device's key", err < 0 ? err : -NLE_FAILURE);
+           vt_netlink_fail(error, "cannot read the device's key", err < 0 ? err : -NLE_FAILURE);
 }
 
 /* The way */
@@ -207,7 +195,7 @@ static bool add_route(struct nl_sock *netlink, guint32 address, int prefix, cons
         rtnl_route_nh_free(hop);
     rtnl_route_put(route);
     nl_addr_put(target);
-    return err == 0 || fail(error, "cannot add a route", err);
+    return err == 0 || vt_netlink_fail(error, "cannot add a route", err);
 }
 
 /* To this node's machines one by one: a guest that claims any other address would have the kernel keep
@@ -215,16 +203,13 @@ static bool add_route(struct nl_sock *netlink, guint32 address, int prefix, cons
  * addresses takes everybody for a broadcast address, and no guest takes TCP that was sent to all. */
 static bool add_routes(const VtJob *job, GError **error)
 {
-    struct nl_sock *netlink = nl_socket_alloc();
-    int err = netlink ? nl_connect(netlink, NETLINK_ROUTE) : -NLE_NOMEM;
-    bool ok = err == 0 || fail(error, "netlink", err);
-    ok = ok && add_route(netlink, INADDR_LOOPBACK & IN_CLASSA_NET, 8, NULL, error);
+    struct nl_sock *netlink = vt_netlink_open(error);
+    bool ok = netlink && add_route(netlink, INADDR_LOOPBACK & IN_CLASSA_NET, 8, NULL, error);
     for (guint i = 0; ok && i < job->nodes; i++)
         ok = i == job->node ||
-             add_route(netlink, VT_PRIVATE_NETWORK | i << 8, PREFIX, DEVICE, error);
+             add_route(netlink, vt_private_network(i), VT_PRIVATE_NODE_PREFIX, DEVICE, error);
     for (guint i = 0; ok && i < job->vms; i++)
-        ok =
-            add_route(netlink, (VT_PRIVATE_NETWORK | job->node << 8) + 1 + i, 32, VT_BRIDGE, error);
+        ok = add_route(netlink, vt_private_address(job->node, i), 32, VT_BRIDGE, error);
     nl_socket_free(netlink);
     return ok;
 }
@@ -258,9 +243,9 @@ bool vt_wireguard_make(VtWireguard *wireguard, VtTunnelPeer *own, GError **error
         return false;
     nl_socket_free(g_steal_pointer(&wireguard->node));
     wireguard->index = if_nametoindex(DEVICE);
-    wireguard->own = vt_generic_open(WG_GENL_NAME, &wireguard->family);
+    wireguard->own = vt_netlink_open_generic(WG_GENL_NAME, &wireguard->family);
     if (!wireguard->own)
-        return fail(error, "the kernel has no WireGuard", -NLE_OBJ_NOTFOUND);
+        return vt_netlink_fail(error, "the kernel has no WireGuard", -NLE_OBJ_NOTFOUND);
     /* It has a port once it is up. */
     return set_key(wireguard, error) && vt_bridge_bring_up(DEVICE, error) &&
            ask_device(wireguard, own, error) && set_forwarding(error) &&
@@ -271,14 +256,14 @@ bool vt_wireguard_make(VtWireguard *wireguard, VtTunnelPeer *own, GError **error
 
 static int put_allowed(struct nl_msg *message, guint node)
 {
-    guint32 network = htonl(VT_PRIVATE_NETWORK | node << 8);
+    guint32 network = htonl(vt_private_network(node));
     struct nlattr *list = nla_nest_start(message, WGPEER_A_ALLOWEDIPS);
     struct nlattr *entry = list ? nla_nest_start(message, 0) : NULL;
     int err = entry ? nla_put_u16(message, WGALLOWEDIP_A_FAMILY, AF_INET) : -NLE_NOMEM;
     if (err == 0)
         err = nla_put(message, WGALLOWEDIP_A_IPADDR, sizeof network, &network);
     if (err == 0)
-        err = nla_put_u8(message, WGALLOWEDIP_A_CIDR_MASK, PREFIX);
+        err = nla_put_u8(message, WGALLOWEDIP_A_CIDR_MASK, VT_PRIVATE_NODE_PREFIX);
     if (err == 0)
         err = nla_nest_end(message, entry);
     return err == 0 ? nla_nest_end(message, list) : err;
@@ -390,5 +375,6 @@ bool vt_wireguard_connect(VtWireguard *wireguard, const VtTunnelPeer *peers, GEr
     if (!vt_fd_wait(fd, CONNECT_MS + CONNECT_NODE_MS * (int)wireguard->job->nodes) ||
         read(fd, &answer, 1) != 1)
         answer = NLE_FAILURE;
-    return answer == 0 || fail(error, "cannot name the other nodes to the kernel", -answer);
+    return answer == 0 ||
+           vt_netlink_fail(error, "cannot name the other nodes to the kernel", -answer);
 }

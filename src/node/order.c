@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hex.h"
 #include "conf/choice.h"
 #include "job/job.h"
 
@@ -84,11 +85,6 @@ static const Key keys[] = {
 #undef F
 #undef U
 
-static bool is_hexadecimal(const char *text, gsize digits)
-{
-    return strlen(text) == digits && strspn(text, "0123456789abcdef") == digits;
-}
-
 static bool is_address(const char *text)
 {
     return vt_address_is_valid(text) && !strchr(text, ':');
@@ -110,9 +106,9 @@ static bool text_is_valid(KeyKind kind, const char *text)
     case KEY_ADDRESS:
         return is_address(text);
     case KEY_DIGITS_32:
-        return is_hexadecimal(text, ID_DIGITS);
+        return vt_hex_is_valid(text, ID_DIGITS);
     case KEY_DIGITS_64:
-        return is_hexadecimal(text, KEY_DIGITS);
+        return vt_hex_is_valid(text, KEY_DIGITS);
     default:
         return text[0] != '\0';
     }

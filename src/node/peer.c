@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/hex.h"
 
 #define BACKLOG 64
 #define RANDOM_MAX 64
@@ -197,9 +198,7 @@ char *vt_peer_random(gsize size)
     g_assert(size <= sizeof bytes);
     if (getrandom(bytes, size, 0) != (ssize_t)size)
         return NULL;
-    GString *text = g_string_new(NULL);
-    for (gsize i = 0; i < size; i++)
-        g_string_append_printf(text, "%02x", bytes[i]);
+    char *text = vt_hex_format(bytes, size);
     explicit_bzero(bytes, sizeof bytes);
-    return g_string_free(text, FALSE);
+    return text;
 }

@@ -30,7 +30,7 @@
 #include "ctl/starting.h"
 #include "job/owner.h"
 #include "job/word.h"
-#include "net/generic.h"
+#include "net/netlink.h"
 #include "node/decision.h"
 #include "node/launch.h"
 #include "node/lead.h"
@@ -153,7 +153,7 @@ static bool resolve(Start *start, GError **error)
 static bool check_wireguard(const Start *start, GError **error)
 {
     const VtSetting transport = VT_SETTING_NET_TRANSPORT;
-    return vt_generic_has(WG_GENL_NAME) ||
+    return vt_netlink_has_generic(WG_GENL_NAME) ||
            vt_error_set(
                error, VT_ERROR_HOST,
                "no private network between nodes (%s: %s): the kernel of '%s' has no "

@@ -6,18 +6,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/hex.h"
 #include "node/credential.h"
 #include "node/order.h"
 #include "node/peer.h"
 
 #define ANSWER_MS (2 * VT_PEER_SPEAK_MS) /* munged is asked there */
-
-void vt_key_parse(const char *digits, guint8 key[VT_SECURE_KEY_SIZE])
-{
-    for (gsize i = 0; i < VT_SECURE_KEY_SIZE; i++)
-        key[i] = (guint8)(g_ascii_xdigit_value(digits[2 * i]) << 4 |
-                          g_ascii_xdigit_value(digits[2 * i + 1]));
-}
 
 static char *find_address(const char *host, GError **error)
 {
@@ -64,7 +58,7 @@ int vt_call_node(const VtCall *call, guint8 key[VT_SECURE_KEY_SIZE], GError **er
     g_autofree char *credential = fd < 0 ? NULL : seal(call, address, nonce, digits, error);
     if (!credential || !show(fd, credential, error))
         return -1;
-    vt_key_parse(digits, key);
+    vt_hex_parse(digits, key, VT_SECURE_KEY_SIZE);
     explicit_bzero(digits, strlen(digits));
     return vt_fd_steal(&fd);
 }

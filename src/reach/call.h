@@ -18,6 +18,3 @@ typedef struct {
  * which TLS by `key` follows, this being the client, or -1: VT_ERROR_HOST for what cannot be reached,
  * VT_ERROR_USER: no job of the user's is there, VT_ERROR_BATCH for all else that the node refuses. Blocks, for a name service and half a minute more. */
 int vt_call_node(const VtCall *call, guint8 key[VT_SECURE_KEY_SIZE], GError **error);
-
-/* The bytes of 64 hexadecimal digits. */
-void vt_key_parse(const char *digits, guint8 key[VT_SECURE_KEY_SIZE]);

@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/hex.h"
 #include "ctl/control.h"
 #include "ctl/door.h"
 #include "node/caller.h"
@@ -73,7 +74,7 @@ static bool read_key(guint8 key[VT_SECURE_KEY_SIZE])
     char digits[2 * VT_SECURE_KEY_SIZE];
     if (pread(VT_REACH_KEY_FD, digits, sizeof digits, 0) != sizeof digits)
         return false;
-    vt_key_parse(digits, key);
+    vt_hex_parse(digits, key, VT_SECURE_KEY_SIZE);
     explicit_bzero(digits, sizeof digits);
     return dup2(STDERR_FILENO, VT_REACH_KEY_FD) >= 0;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/hex.h"
 #include "cage/cage.h"
 #include "net/bridge.h"
 #include "net/tunnel.h"
@@ -54,10 +55,8 @@ static VtTunnel *start(VtJob *job, VtTunnelPeer *own)
 
 static void say(const VtTunnelPeer *own)
 {
-    printf("%u ", own->port);
-    for (guint i = 0; i < VT_TUNNEL_KEY_SIZE; i++)
-        printf("%02x", own->key[i]);
-    putchar('\n');
+    g_autofree char *key = vt_hex_format(own->key, sizeof own->key);
+    printf("%u %s\n", own->port, key);
     fflush(stdout);
 }
 
@@ -67,12 +66,10 @@ static void read_peers(VtTunnelPeer *peers, guint n)
     for (guint i = 0; i < n; i++) {
         unsigned port;
         if (!fgets(line, sizeof line, stdin) || sscanf(line, "%u %64s", &port, digits) != 2 ||
-            strlen(digits) != sizeof digits - 1)
+            !vt_hex_is_valid(digits, sizeof digits - 1))
             exit(2);
         peers[i].port = (guint16)port;
-        for (guint j = 0; j < VT_TUNNEL_KEY_SIZE; j++)
-            peers[i].key[j] = (guint8)(g_ascii_xdigit_value(digits[2 * j]) << 4 |
-                                       g_ascii_xdigit_value(digits[2 * j + 1]));
+        vt_hex_parse(digits, peers[i].key, sizeof peers[i].key);
     }
 }
 

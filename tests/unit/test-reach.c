@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "reach/call.h"
 #include "reach/pump.h"
 
@@ -21,7 +22,7 @@ static pid_t start(int far, int near, bool is_server, const char *digits, const 
         return pid;
     guint8 key[VT_SECURE_KEY_SIZE];
     alarm(60);
-    vt_key_parse(digits, key);
+    vt_hex_parse(digits, key, VT_SECURE_KEY_SIZE);
     g_unix_set_fd_nonblocking(far, TRUE, NULL);
     g_unix_set_fd_nonblocking(near, TRUE, NULL);
     for (int fd = 3; fd < 32; fd++)
