@@ -1,87 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net/vxlan.c - VXLAN by libnl, its filter by libnftables. */
+/* net/vxlan.c - VXLAN by libnl. */
 #include "net/vxlan.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/vxlan.h>
 #include <netlink/route/neighbour.h>
-#include <nftables/libnftables.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "net/bridge.h"
+#include "net/firewall.h"
 #include "net/netlink.h"
 
 #define DEVICE "nodes"
 #define ADDRESSES_MAX                                                                              \
-    32768u        /* hardware addresses that are learnt: twice as many as a job has machines */
-#define PORT 4789 /* IANA's for VXLAN */
+    32768u /* hardware addresses that are learnt: twice as many as a job has machines */
 
 struct VtVxlan {
     const VtJob *job;
     struct nl_sock *node; /* netlink of the node's network namespace */
-    struct nft_ctx *filter;
+    int firewall;         /* which it is as long as that is open */
 };
-
-/* The job's other nodes, with commas between. (transfer full) */
-static char *format_peers(const VtJob *job)
-{
-    GString *out = g_string_new(NULL);
-    for (guint i = 0; i < job->nodes; i++)
-        if (i != job->node)
-            g_string_append_printf(out, "%s%s", out->len > 0 ? ", " : "", job->addresses[i]);
-    return g_string_free(out, FALSE);
-}
-
-/* `@th,96,24`: the network's number, behind the header of UDP and 4 bytes of VXLAN. uid 4294967295 is the
- * kernel's, which has no process. */
-static bool make_filter(VtVxlan *vxlan, GError **error)
-{
-    const VtJob *job = vxlan->job;
-    g_autofree char *peers = format_peers(job);
-    g_autofree char *text =
-        g_strdup_printf("table inet vtorque-%u {\n"
-                        " flags owner\n"
-                        " chain in {\n"
-                        "  type filter hook input priority -300; policy accept;\n"
-                        "  udp dport %d @th,96,24 %u ip saddr != { %s } drop\n"
-                        "  udp dport %d @th,96,24 %u meta nfproto ipv6 drop\n"
-                        " }\n"
-                        " chain out {\n"
-                        "  type filter hook output priority -300; policy accept;\n"
-                        "  udp dport %d meta skuid 0-4294967294 drop\n"
-                        " }\n"
-                        "}\n",
-                        job->vni, PORT, job->vni, peers, PORT, job->vni, PORT);
-    vxlan->filter = nft_ctx_new(NFT_CTX_DEFAULT);
-    /* The library opens its socket so that a child would have it. A kernel whose sockets own tables, 5.12,
-     * has this too. */
-    if (!vxlan->filter || syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-        return vt_error_set(error, VT_ERROR_HOST,
-                            "the network between the job's nodes: no packet filter");
-    nft_ctx_buffer_error(vxlan->filter);
-    if (nft_run_cmd_from_buffer(vxlan->filter, text) == 0)
-        return true;
-    g_autofree char *said = g_strescape(nft_ctx_get_error_buffer(vxlan->filter), NULL);
-    return vt_error_set(error, VT_ERROR_HOST,
-                        "the network between the job's nodes: its packet filter: %.300s", said);
-}
 
 VtVxlan *vt_vxlan_open(const VtJob *job, GError **error)
 {
     VtVxlan *vxlan = g_new0(VtVxlan, 1);
     vxlan->job = job;
     vxlan->node = vt_netlink_open(error);
+    vxlan->firewall = vxlan->node ? vt_firewall_open(job, error) : -1;
     /* What is left open goes with this process. */
-    return vxlan->node && make_filter(vxlan, error) ? vxlan : NULL;
+    return vxlan->firewall >= 0 ? vxlan : NULL;
 }
 
 static bool add_device(VtVxlan *vxlan, GError **error)
@@ -97,7 +50,7 @@ static bool add_device(VtVxlan *vxlan, GError **error)
         rtnl_link_set_mtu(link, job->net_mtu);
         rtnl_link_set_ns_fd(link, namespace);
         rtnl_link_vxlan_set_id(link, job->vni);
-        rtnl_link_vxlan_set_port(link, PORT);
+        rtnl_link_vxlan_set_port(link, VT_VXLAN_PORT);
         rtnl_link_vxlan_set_local(link, local);
         rtnl_link_vxlan_set_learning(link, 1);
         /* A guest may forge as many senders as it likes: beyond it, frames go to all nodes. */
