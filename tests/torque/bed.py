@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bed of tests: the stand-in for Torque with its nodes, or the real Torque that VT_TORQUE_PREFIX names.
+"""A bed of tests: the stand-in for Torque with its nodes, or the real Torque that is installed where VT_TORQUE_PREFIX says.
 
-Runs as root; what users do is done by `run`. A real Torque must be running, with pbs_mom on this machine alone; its
-home is VT_TORQUE_HOME, /var/spool/torque if that is not set. Its mom_priv/config and its hooks are put back at the end.
+Runs as root; what users do is done by `run`. A real Torque must not run: its server, its scheduler and its moms are started, over a
+copy of its home, VT_TORQUE_HOME, /var/spool/torque if that is not set.
 """
 
 import contextlib
@@ -27,6 +27,13 @@ PREFIX = os.environ.get("VT_TORQUE_PREFIX")
 CLIENTS = "qsub qstat qdel qsig qrerun qhold qrls qalter pbsnodes".split()
 HOOKS = ["prologue", "prologue.user", "epilogue", "epilogue.user", "epilogue.precancel"]
 HOOKS += [f"{name}.parallel" for name in HOOKS[:4]]
+# Of a real Torque's.
+SERVER, SERVER_NAME = 254, "vtserver"
+QMGR = f"""create queue batch queue_type=execution,enabled=true,started=true
+set server default_queue=batch,scheduling=true,keep_completed=300,query_other_jobs=true,allow_node_submit=true
+set server resources_default.walltime=01:00:00
+set server submit_hosts={socket.gethostname()}
+"""
 
 
 class Node:
@@ -156,7 +163,10 @@ class Bed:
         os.chmod(f"{home}/mom_priv", 0o751)
         self.write(f"{home}/server_name", f"{socket.gethostname()}\n")
         self.write(f"{home}/pbs_environment", "PATH=/usr/local/bin:/usr/bin:/bin\nLANG=C\n")
-        self.write(f"{home}/mom_priv/config", self.config)
+        self.write_config(self.config, home)
+
+    def write_config(self, text, home):
+        self.write(f"{home}/mom_priv/config", text)
 
     def stop(self):
         if hasattr(self, "alive"):
@@ -199,7 +209,7 @@ class Bed:
     def configure(self, text, node=None):
         """Another mom_priv/config, and a new mom."""
         node = node or self.nodes[0]
-        self.write(f"{node.home}/mom_priv/config", text)
+        self.write_config(text, node.home)
         self.kill_mom(signal.SIGTERM, node)
         self.start_mom(node)
 
@@ -277,21 +287,49 @@ class Bed:
 
 
 class RealBed(Bed):
-    """A Torque that is installed and runs."""
+    """A Torque that is installed. Its home is where this one's is bound, as long as it lives."""
 
-    def __init__(self, user, config="", **_):
-        super().__init__(user, config=config)
+    DAEMONS = (("sched_priv/sched.lock", "pbs_sched"), ("server_priv/server.lock", "pbs_server"))
+
+    def __init__(self, user, **options):
+        super().__init__(user, **options)
         self.has_cgroups = True  # perhaps
-        os.rmdir(self.base)
         self.prefix, self.home = PREFIX, os.environ.get("VT_TORQUE_HOME", "/var/spool/torque")
-        self.nodes = [Node(socket.gethostname(), self.home)]
+        self.mounts = []
+
+    def bind(self, source, target):
+        subprocess.run(["mount", "--bind", source, target], check=True)
+        self.mounts.append(target)
 
     def start(self):
-        self.kept = tempfile.mkdtemp(prefix="vtt-kept-")
-        for path in glob.glob(f"{self.home}/mom_priv/*"):
-            if os.path.isfile(path) and os.path.basename(path) not in ("mom.lock",):
-                shutil.move(path, self.kept)
-        self.configure(self.config)
+        self.make_nodes()
+        # The server is on this machine, by a name and an address that all nodes know it by.
+        self.write(f"{self.base}/hosts", f"127.0.0.1 localhost\n{address(SERVER)} {SERVER_NAME} {socket.gethostname()}\n"
+                   + "".join(f"{address(number)} node{number}\n" for number in range(1, self.count + 1) if self.count > 1))
+        self.bind(f"{self.base}/hosts", "/etc/hosts")
+        device = self.bridge if self.count > 1 else "lo"
+        subprocess.run(["ip", "address", "add", f"{address(SERVER)}/24", "dev", device], check=True)
+        self.write(f"{self.home}/server_priv/nodes", "".join(f"{node.name} np={self.slots} vmhost\n" for node in self.nodes))
+        self.authority = subprocess.Popen([f"{self.prefix}/sbin/trqauthd", "-F"], stdout=subprocess.DEVNULL)
+        name = ["unshare", "--uts", "sh", "-c", f'hostname {SERVER_NAME} && exec "$@"', "sh"]
+        subprocess.run([*name, f"{self.prefix}/sbin/pbs_server", "-t", "create", "-f"], check=True, stdout=subprocess.DEVNULL)
+        wait_for(lambda: subprocess.run([f"{self.prefix}/bin/qmgr"], input=QMGR, text=True, check=False, capture_output=True).returncode == 0, "pbs_server")
+        subprocess.run([*name, f"{self.prefix}/sbin/pbs_sched"], check=True)
+        for node in self.nodes:
+            self.start_mom(node)
+
+    def make_home(self, home):
+        """As it was installed."""
+        copy = f"{self.base}/torque" if home == self.home else home
+        shutil.copytree(self.home, copy, dirs_exist_ok=True)
+        if home == self.home:
+            self.bind(copy, home)
+        self.write(f"{home}/server_name", f"{SERVER_NAME}\n")
+        self.write(f"{home}/pbs_environment", "PATH=/usr/local/bin:/usr/bin:/bin\nLANG=C\n")
+        self.write_config(self.config, home)
+
+    def write_config(self, text, home):
+        self.write(f"{home}/mom_priv/config", f"{text}$usecp *:/ /\n")
 
     def job(self, job_id):
         result = self.root("qstat", "-f", job_id)
@@ -302,12 +340,23 @@ class RealBed(Bed):
         return dict(line.strip().split(" = ", 1) for line in lines if " = " in line)
 
     def stop(self):
-        self.remove_hooks()
-        for path in glob.glob(f"{self.kept}/*"):
-            shutil.move(path, f"{self.home}/mom_priv/{os.path.basename(path)}")
-        self.kill_mom(signal.SIGTERM)
-        self.start_mom()
-        os.rmdir(self.kept)
+        for node in self.nodes:
+            if node.mom():
+                self.kill_mom(node=node)
+            node.stop()
+        for path, name in self.DAEMONS:
+            with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError), open(f"{self.home}/{path}", encoding="ascii") as file:
+                process = lib.read_process(int(file.read().strip("\n\0 ")))
+                if process and process.name == name:
+                    os.kill(process.pid, signal.SIGKILL)
+        if hasattr(self, "authority"):
+            self.authority.kill()
+            self.authority.wait()
+        if self.count > 1:
+            subprocess.run(["ip", "link", "delete", self.bridge], check=False)
+        for target in reversed(self.mounts):
+            subprocess.run(["umount", "--lazy", target], check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 def make_bed(user, **options):

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that build and count: guest-kernel, guest-image and its scripts, run-tests, install-packages."""
+"""The tools that build and count: guest-kernel, guest-image and its scripts, run-tests, install-packages, mutate."""
 
 import argparse
 import gzip
@@ -33,6 +33,7 @@ def load(name):
 guest_kernel = load("guest-kernel")
 guest_image = load("guest-image")
 run_tests = load("run-tests")
+mutate = load("mutate")
 
 
 def differ(what, got, wanted):
@@ -317,9 +318,17 @@ def packages_are_asked_for():
             + differ("status of an unknown list", unknown.returncode, 2))
 
 
+def mutations_find_their_place():
+    found = [complaint for mutation in mutate.load() for complaint in mutation.complaints(SOURCE)]
+    with open(f"{SOURCE}/doc/mutations.md", encoding="utf-8") as file:
+        text = file.read()
+    return found + [f"not in doc/mutations.md: {mutation.name}" for mutation in mutate.load() if f"| {mutation.name} |" not in text]
+
+
 def main():
     tests = (vmlinux_is_taken_out, modules_are_in_order, initramfs_is_complete, pool_is_laid_down, pool_is_kept_up_to_date,
-             other_images_are_kept, disks_are_measured, image_tools_refuse, tests_are_counted, packages_are_asked_for)
+             other_images_are_kept, disks_are_measured, image_tools_refuse, tests_are_counted, packages_are_asked_for,
+             mutations_find_their_place)
     return report([(test.__name__.replace("_", " "), test()) for test in tests])
 
 
