@@ -60,20 +60,27 @@ static bool is_there(const GPtrArray *places, const char *id, const char *node)
     return false;
 }
 
-/* Over `door`, which vt_cluster_start() has given, when it is ready. Jobs are taken of their first node. */
+/* This user's jobs on a node, over the door that vt_cluster_start() has given. (transfer full) */
+static GPtrArray *read_jobs(int door, const char *node, GError **error)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
+    if (!vt_cluster_wait(door, node, error))
+        return NULL;
+    if (vt_jobs_add_listed(jobs, door, node))
+        return g_steal_pointer(&jobs);
+    vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
+    return NULL;
+}
+
+/* When the door is ready. Jobs are taken of their first node. */
 static void ask_node(int door, const char *node, const Search *search)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    if (!vt_cluster_wait(door, node, &error)) {
-        /* A job may have ended meanwhile. */
-        if (error->code != VT_ERROR_USER)
-            add_problem(search->problems, g_steal_pointer(&error));
-    } else if (!vt_jobs_add_listed(found, door, node)) {
-        g_ptr_array_add(search->problems,
-                        g_strdup_printf("node '%s': does not list its jobs", node));
-    }
-    while (found->len > 0) {
+    g_autoptr(GPtrArray) found = read_jobs(door, node, &error);
+    /* A job may have ended meanwhile: VT_ERROR_USER. */
+    if (!found && error->code != VT_ERROR_USER)
+        add_problem(search->problems, g_steal_pointer(&error));
+    while (found && found->len > 0) {
         VtLiveJob *job = g_ptr_array_steal_index(found, 0);
         if (is_there(search->places, job->id, node) && !has_job(search->jobs, job->id))
             g_ptr_array_add(search->jobs, job);
@@ -189,27 +196,14 @@ int vt_afar_connect(const char *node, GError **error)
     return door >= 0 && vt_cluster_wait(door, node, error) ? vt_fd_steal(&door) : -1;
 }
 
-/* The jobs of this user's on a node. (transfer full) */
-static GPtrArray *list_node(const VtCluster *cluster, const char *node, GError **error)
-{
-    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)vt_live_job_free);
-    vt_autofd door = vt_cluster_start(cluster, node, error);
-    if (door < 0 || !vt_cluster_wait(door, node, error))
-        return NULL;
-    if (!vt_jobs_add_listed(jobs, door, node)) {
-        vt_error_set(error, VT_ERROR_HOST, "node '%s': does not list its jobs", node);
-        return NULL;
-    }
-    return g_steal_pointer(&jobs);
-}
-
 bool vt_afar_wait_gone(const VtLiveJob *job, GError **error)
 {
     gint64 deadline_us = g_get_monotonic_time() + GONE_MS * G_GINT64_CONSTANT(1000);
     g_autoptr(VtCluster) cluster = vt_cluster_load(error);
     while (cluster) {
         g_autoptr(GError) problem = NULL;
-        g_autoptr(GPtrArray) jobs = list_node(cluster, job->node, &problem);
+        vt_autofd door = vt_cluster_start(cluster, job->node, &problem);
+        g_autoptr(GPtrArray) jobs = door < 0 ? NULL : read_jobs(door, job->node, &problem);
         if (jobs ? !has_job(jobs, job->id) : problem->code == VT_ERROR_USER)
             return true;
         if (g_get_monotonic_time() > deadline_us)

@@ -111,8 +111,8 @@ def use_shell(terminal, can_resize=True):
         terminal.ask("sh -c 'echo on; exec sleep 1000'", r"[\r\n]on\r")
         terminal.type(key)
         terminal.ask("echo code=$((0+$?))", f"code={code}")
-    # Job control.
-    terminal.ask("""sh -c 'trap "echo again" CONT; echo on; while :; do sleep 1; done'""", r"[\r\n]on\r")
+    # Job control. The shell starts nothing meanwhile: one that is stopped between vfork() and exec() is not to be seen as stopped.
+    terminal.ask("""sh -c 'trap "echo again" CONT; sleep 100 & echo on; while :; do wait; done'""", r"[\r\n]on\r")
     terminal.type(CONTROL_Z)
     terminal.wait_text("Stopped")
     terminal.ask("jobs", "Stopped")
