@@ -303,16 +303,18 @@ static bool check_limits(Draft *draft, GError **error)
     return true;
 }
 
-/* (transfer full), or NULL if the cores are enough */
+/* (transfer full), or NULL if the cores are enough. For ncpus= Torque grants one slot, whatever it says. */
 static char *raise_cores(Draft *draft, guint cores)
 {
-    const VtQsubValue *value = resource(draft, draft->cores_key);
-    if (draft->nodes.ppn_min >= cores)
+    const VtQsubValue *nodes = resource(draft, VT_QSUB_NODES);
+    bool is_enough = draft->nodes.ppn_min >= cores;
+    if (draft->cores_key == VT_QSUB_NCPUS)
+        return g_strdup_printf("nodes=1:ppn=%u", MAX(cores, draft->nodes.ppn_min));
+    if (is_enough)
         return NULL;
-    if (draft->cores_key != VT_QSUB_NODES)
-        return g_strdup_printf("%s=%u", draft->cores_key == VT_QSUB_NCPUS ? "ncpus" : "procs",
-                               cores);
-    g_autofree char *spec = vt_nodes_raise(value ? value->text : "1", cores);
+    if (draft->cores_key == VT_QSUB_PROCS)
+        return g_strdup_printf("procs=%u", cores);
+    g_autofree char *spec = vt_nodes_raise(nodes ? nodes->text : "1", cores);
     return g_strconcat("nodes=", spec, NULL);
 }
 

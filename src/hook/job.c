@@ -231,6 +231,34 @@ static int number_of(const char *name)
     return text && *text && !*end && number > 0 && number <= INT_MAX ? (int)number : 0;
 }
 
+/* Torque says no PBS_NP of a job without -l nodes, which has one slot (seen). The list of resources is no
+ * witness: values of the user's own may look like another. */
+static int count_slots(void)
+{
+    return getenv("PBS_NP") ? number_of("PBS_NP") : 1;
+}
+
+/* At most: two parts of -l nodes may have come to one node. The parts are counted, each a number of nodes or
+ * a name, for PBS_NUM_NODES of hooks is 0 where the first is a name (seen). */
+static int count_nodes(int slots)
+{
+    static const char ends[] = ":+#";
+    const char *at = getenv("PBS_RESOURCE_NODES");
+    int n = 0;
+    if (!at || !*at)
+        return slots;
+    for (; *at && n < slots; at += *at == '+') {
+        char *end;
+        unsigned long number = strtoul(at, &end, 10);
+        bool is_number = *at >= '0' && *at <= '9' && (!*end || strchr(ends, *end));
+        if (is_number && number > (unsigned long)(slots - n))
+            return slots;
+        n += is_number ? (int)number : 1;
+        at += strcspn(at, "+");
+    }
+    return n;
+}
+
 /* A cgroup that the batch system has made for the job: where this process is, if that is it. */
 static bool find_cgroup(const Hook *hook, char *path, unsigned size)
 {
@@ -345,7 +373,7 @@ const char *hook_format_order(const Hook *hook, char *text, unsigned size)
     if (problem)
         return problem;
     if (!read_nodes(getenv("PBS_NODEFILE"), nodes, &file) || file.lines < 1 ||
-        file.lines != number_of("PBS_NP") || file.n > number_of("PBS_NUM_NODES"))
+        file.lines != count_slots() || file.n > count_nodes(file.lines))
         return "the job's node file is not what the batch system granted";
     add_job(&lines, hook, (unsigned)file.n);
     add(&lines, "node_file", getenv("PBS_NODEFILE"));
@@ -360,15 +388,15 @@ const char *hook_format_registration(const Hook *hook, char *text, unsigned size
 {
     Lines lines = {.text = text, .size = size, .ok = true};
     const char *problem = check_call(hook);
-    unsigned nodes = (unsigned)number_of("PBS_NUM_NODES");
+    int slots = count_slots(), nodes = count_nodes(slots);
     if (problem)
         return problem;
     if (nodes < 2)
         return "the batch system did not say how many nodes the job has";
-    add_job(&lines, hook, nodes);
+    add_job(&lines, hook, (unsigned)nodes);
     add(&lines, "leader", getenv("PBS_MSHOST"));
     add_number(&lines, "node", (unsigned)number_of("PBS_NODENUM"));
-    add_number(&lines, "nodes", nodes);
-    add_number(&lines, "np", (unsigned)number_of("PBS_NP"));
+    add_number(&lines, "nodes", (unsigned)nodes);
+    add_number(&lines, "np", (unsigned)slots);
     return lines.ok ? NULL : "the job's registration is too long";
 }

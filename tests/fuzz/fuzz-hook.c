@@ -56,7 +56,7 @@ static void set_counts(void)
     g_snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     g_setenv("PBS_NODEFILE", path, TRUE);
     g_setenv("PBS_NP", "1", TRUE);
-    g_setenv("PBS_NUM_NODES", "1", TRUE);
+    g_setenv("PBS_RESOURCE_NODES", "1", TRUE);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -79,9 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (!hook_format_order(&hook, order, sizeof order))
         check_order(order);
-    g_setenv("PBS_NUM_NODES", "2", TRUE);
+    g_setenv("PBS_RESOURCE_NODES", "2", TRUE);
     if (!hook_format_registration(&hook, order, sizeof order))
         check_order(order);
-    g_setenv("PBS_NUM_NODES", "1", TRUE);
+    g_setenv("PBS_RESOURCE_NODES", "1", TRUE);
     return 0;
 }

@@ -10,6 +10,7 @@ import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,7 +32,7 @@ HOOKS += [f"{name}.parallel" for name in HOOKS[:4]]
 SERVER, SERVER_NAME = 254, "vtserver"
 QMGR = f"""create queue batch queue_type=execution,enabled=true,started=true
 set server default_queue=batch,scheduling=true,keep_completed=300,query_other_jobs=true,allow_node_submit=true
-set server resources_default.walltime=01:00:00
+set server resources_default.walltime=01:00:00,resources_default.nodes=1
 set server submit_hosts={socket.gethostname()}
 """
 
@@ -97,6 +98,8 @@ def address(number):
 class Bed:
     """The stand-in, from its start to its end."""
 
+    own_hosts = ""  # lines of /etc/hosts on nodes beside the nodes' own
+
     def __init__(self, user, nodes=1, slots=4, config="", cgroups=False):
         self.user, self.count, self.slots, self.config, self.nodes = user, nodes, slots, config, []
         self.base = tempfile.mkdtemp(prefix="vtt-torque-", dir="/var/spool")  # facts 5: not below what all may write
@@ -146,11 +149,11 @@ class Bed:
 
     def make_nodes(self):
         self.make_home(self.home)
+        numbers = range(1, self.count + 1) if self.count > 1 else ()
+        self.write(f"{self.base}/hosts", "127.0.0.1 localhost\n" + self.own_hosts + "".join(f"{address(number)} node{number}\n" for number in numbers))
         if self.count == 1:
             self.nodes = [Node(socket.gethostname(), self.home)]
             return
-        numbers = range(1, self.count + 1)
-        self.write(f"{self.base}/hosts", "127.0.0.1 localhost\n" + "".join(f"{address(number)} node{number}\n" for number in numbers))
         subprocess.run(f"ip link add {self.bridge} up type bridge".split(), check=True)
         for number in numbers:
             self.nodes.append(Namespace(self, number))
@@ -289,6 +292,8 @@ class Bed:
 class RealBed(Bed):
     """A Torque that is installed. Its home is where this one's is bound, as long as it lives."""
 
+    # The server is on this machine, by a name and an address that all nodes know.
+    own_hosts = f"{address(SERVER)} {SERVER_NAME} {socket.gethostname()}\n"
     DAEMONS = (("sched_priv/sched.lock", "pbs_sched"), ("server_priv/server.lock", "pbs_server"))
 
     def __init__(self, user, **options):
@@ -303,17 +308,14 @@ class RealBed(Bed):
 
     def start(self):
         self.make_nodes()
-        # The server is on this machine, by a name and an address that all nodes know it by.
-        self.write(f"{self.base}/hosts", f"127.0.0.1 localhost\n{address(SERVER)} {SERVER_NAME} {socket.gethostname()}\n"
-                   + "".join(f"{address(number)} node{number}\n" for number in range(1, self.count + 1) if self.count > 1))
         self.bind(f"{self.base}/hosts", "/etc/hosts")
         device = self.bridge if self.count > 1 else "lo"
         subprocess.run(["ip", "address", "add", f"{address(SERVER)}/24", "dev", device], check=True)
-        self.write(f"{self.home}/server_priv/nodes", "".join(f"{node.name} np={self.slots} vmhost\n" for node in self.nodes))
         self.authority = subprocess.Popen([f"{self.prefix}/sbin/trqauthd", "-F"], stdout=subprocess.DEVNULL)
         name = ["unshare", "--uts", "sh", "-c", f'hostname {SERVER_NAME} && exec "$@"', "sh"]
         subprocess.run([*name, f"{self.prefix}/sbin/pbs_server", "-t", "create", "-f"], check=True, stdout=subprocess.DEVNULL)
-        wait_for(lambda: subprocess.run([f"{self.prefix}/bin/qmgr"], input=QMGR, text=True, check=False, capture_output=True).returncode == 0, "pbs_server")
+        lines = QMGR + "".join(f"create node {node.name} np={self.slots},properties=vmhost\n" for node in self.nodes)
+        wait_for(lambda: subprocess.run([f"{self.prefix}/bin/qmgr"], input=lines, text=True, check=False, capture_output=True).returncode == 0, "pbs_server")
         subprocess.run([*name, f"{self.prefix}/sbin/pbs_sched"], check=True)
         for node in self.nodes:
             self.start_mom(node)
@@ -331,6 +333,20 @@ class RealBed(Bed):
     def write_config(self, text, home):
         self.write(f"{home}/mom_priv/config", f"{text}$usecp *:/ /\n")
 
+    def run(self, program, *words, **options):
+        return super().run(program, *(self.by_name(word) for word in words), **options)
+
+    def by_name(self, word):
+        """nodes=2:ppn=3 as node1:ppn=3+node2:ppn=3: rows know which node is the first, a scheduler takes any."""
+        def names(match):
+            specs = [spec.partition(":") for spec in match[1].split("+")]
+            counts = [int(count) if count.isdigit() else self.count for count, _, _ in specs]
+            if self.count == 1 or sum(counts) > self.count:
+                return match[0]
+            nodes = iter(self.nodes)
+            return "nodes=" + "+".join(f"{next(nodes).name}{colon}{rest}" for count, (_, colon, rest) in zip(counts, specs) for _ in range(count))
+        return re.sub(r"(?<![^,])nodes=([^,]+)", names, word)
+
     def job(self, job_id):
         result = self.root("qstat", "-f", job_id)
         if result.status:
@@ -344,6 +360,8 @@ class RealBed(Bed):
             if node.mom():
                 self.kill_mom(node=node)
             node.stop()
+        if self.user.uid:
+            subprocess.run(["pkill", "-KILL", "-U", str(self.user.uid)], check=False)  # jobs survive their mom
         for path, name in self.DAEMONS:
             with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError), open(f"{self.home}/{path}", encoding="ascii") as file:
                 process = lib.read_process(int(file.read().strip("\n\0 ")))

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from bed import TemporaryUser, equal, lib, make_bed, wait_for
+from bed import PREFIX, TemporaryUser, equal, lib, make_bed, wait_for
 from lib import run_tests
 
 BED = None
@@ -118,7 +118,7 @@ def array_arguments():
 
 
 def long_resources():
-    """facts 1.1: what does not fit into 2048 bytes is left out of the list; 4: gres comes by the environment, as long as it is"""
+    """facts 1.1: what does not fit into 2048 bytes is left out of the list; 4: gres comes by the environment, counts, as long as it is"""
     fresh()
     record("prologue")
     BED.wait(BED.qsub("true", "-l", f"other={'x' * 3000},gres={'y' * 30000}"))
@@ -141,6 +141,19 @@ def environment():
         for key in ("PATH", "LANG", "PBS_CPUCLOCK", "TMPDIR"):
             found.pop(key, None)
         equal(found, {**fixed, **({"MOAB_QOS": "high"} if ".user" not in name else {})}, name)
+
+
+def counts():
+    """with a node's name there is no count of nodes; without -l nodes there are no counts at all (seen, where the site has no default)"""
+    fresh()
+    record("prologue")
+    names = ("PBS_RESOURCE_NODES", "PBS_NUM_NODES", "PBS_NUM_PPN", "PBS_NP")
+    name = BED.nodes[0].name
+    rows = [(f"nodes={name}:ppn=2", [f"{name}:ppn=2", "0", "1", "2"]), ("nodes=1:ppn=2", ["1:ppn=2", "1", "2", "2"])]
+    for spec, wanted in rows if PREFIX else [*rows, ("ncpus=2", [None] * 4)]:
+        _, out, _ = BED.finish("echo $PBS_NUM_NODES $PBS_NP", "-l", spec)
+        equal([said("prologue").get(f"env.{key}") for key in names], wanted, spec)
+        equal(out, f"1 {wanted[3] or 1}\n", spec)
 
 
 def identities():
@@ -319,7 +332,7 @@ def latency():
     print(f"# a job from qsub to its end as qstat sees it: {(time.monotonic() - start) * 100:.0f} ms")
 
 
-TESTS = (order_of_scripts, arguments, array_arguments, long_resources, environment, identities, descriptors, files, exit_one, exit_others, death_of_prologue,
+TESTS = (order_of_scripts, arguments, array_arguments, long_resources, environment, counts, identities, descriptors, files, exit_one, exit_others, death_of_prologue,
          wrong_modes, epilogue_codes, time_limit, daemons, job_types, presetup, job_starter, latency)
 
 if __name__ == "__main__":

@@ -155,11 +155,12 @@ def without_daemon(node=None):
 def tiny():
     """img=tiny: status, both outputs, words of the job, node file, counts, limits"""
     script = "echo out $1 \"$2\"; echo err >&2; cat $PBS_NODEFILE; echo $PBS_NP $PBS_NUM_PPN $PBS_NUM_NODES $PBS_JOBID $PBS_ENVIRONMENT; ulimit -n; exit 7\n"
-    job_id = submit(script, "-F", "a 'b  c'", "-l", "nodes=1:ppn=2")
-    status, out, err = result(job_id)
-    lines = out.splitlines()
-    equal((status, err, lines[0], lines[2]), (7, "err\n", "out a b  c", f"1 1 1 {job_id} PBS_BATCH"))
-    assert re.fullmatch(r"v\S*-\d+", lines[1]) and int(lines[3]) > 0, out
+    for nodes in ("1:ppn=2", f"{BED.nodes[0].name}:ppn=2"):  # also by name
+        job_id = submit(script, "-F", "a 'b  c'", "-l", f"nodes={nodes}")
+        status, out, err = result(job_id)
+        lines = out.splitlines()
+        equal((status, err, lines[0], lines[2]), (7, "err\n", "out a b  c", f"1 1 1 {job_id} PBS_BATCH"))
+        assert re.fullmatch(r"v\S*-\d+", lines[1]) and int(lines[3]) > 0, out
 
 
 def host():
@@ -483,7 +484,7 @@ def answered_at_once():
     """a daemon that answers and leaves before the prologue has said all: the answer counts"""
     text = b"no, and that at once"
     frame = struct.pack("<IBBHH", len(text) + 2, 132, 12, 0, len(text)) + text
-    environment = {"PBS_RESOURCE_GRES": word(TINY), "PBS_NUM_NODES": "1", "PBS_NP": "1", "PBS_NODEFILE": f"{BED.folder}/nodes", "PBS_O_WORKDIR": "/",
+    environment = {"PBS_RESOURCE_GRES": word(TINY), "PBS_RESOURCE_NODES": "1", "PBS_NP": "1", "PBS_NODEFILE": f"{BED.folder}/nodes", "PBS_O_WORKDIR": "/",
                    "PATH": "/usr/bin:/bin"}
     with open(environment["PBS_NODEFILE"], "w", encoding="ascii") as file:
         file.write("node\n")

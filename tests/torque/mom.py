@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import select
 import shutil
 import signal
@@ -107,8 +108,7 @@ class Mom:
 
     def hook_environment(self, job, is_root, has_file):
         """facts 1.2: complete, nothing else is set. The user decides what the last ones say."""
-        environment = {**self.environment, **self.counts(job), "PBS_RESOURCE_NODES": job.resources.get("nodes", ""),
-                       "PBS_MSHOST": job.ms, "PBS_NODENUM": str(job.nodenum),
+        environment = {**self.environment, **hook_counts(job), "PBS_MSHOST": job.ms, "PBS_NODENUM": str(job.nodenum),
                        "PBS_O_WORKDIR": job.variables["PBS_O_WORKDIR"], "PBS_CPUCLOCK": ""}
         if has_file and job.nodenum == 0:
             environment["PBS_NODEFILE"] = self.node_file(job)
@@ -655,6 +655,16 @@ def carry(leader, qsub, master, hung_up):
         kill_session(leader, signal.SIGTERM)
         time.sleep(0.002)
         kill_session(leader, signal.SIGKILL)
+
+
+def hook_counts(job):
+    """Only of -l nodes; where its first part is a name, the count of nodes is 0 and that of slots 1 (seen)."""
+    if "nodes" not in job.resources:
+        return {}
+    parts = [re.match(r"\d*", part)[0] for part in job.resources["nodes"].split("+")]
+    ppn = re.search(r"ppn=(\d+)", job.resources["nodes"])
+    return {"PBS_RESOURCE_NODES": job.resources["nodes"], "PBS_NUM_NODES": str(sum(int(part or 0) for part in parts) if parts[0] else 0),
+            "PBS_NUM_PPN": ppn[1] if ppn and parts[0] else "1", "PBS_NP": str(len(job.slots()))}
 
 
 # Files

@@ -414,9 +414,9 @@ def group_name(gid):
 
 
 def parse_nodes(resources):
-    """One (slots, properties) for each node of `2:ppn=4+1:big`, of procs= and of ncpus=."""
+    """One (slots, properties) for each node of `2:ppn=4+1:big`, of procs=. ncpus= is one slot (seen)."""
     if "nodes" not in resources:
-        return [(int(resources.get("procs", resources.get("ncpus", 1))), [])]
+        return [(int(resources.get("procs", 1)), [])]
     specs = []
     for part in resources["nodes"].partition("#")[0].split("+"):
         words = part.split(":")

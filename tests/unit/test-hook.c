@@ -44,8 +44,8 @@ static void test_request(void)
     }
 }
 
-/* The order for a node file's text, counts and resources; "problem: " and what is wrong. */
-static char *order_of(const char *nodes, const char *np, const char *count, const char *resources)
+/* The order for a node file's text, slots, -l nodes and resources; "problem: " and what is wrong. */
+static char *order_of(const char *nodes, const char *np, const char *spec, const char *resources)
 {
     static char text[4096];
     g_autofree char *path = NULL;
@@ -54,8 +54,10 @@ static char *order_of(const char *nodes, const char *np, const char *count, cons
     g_close(fd, NULL);
     g_assert_true(g_file_set_contents(path, nodes, -1, NULL));
     g_setenv("PBS_NODEFILE", path, TRUE);
-    g_setenv("PBS_NP", np, TRUE);
-    g_setenv("PBS_NUM_NODES", count, TRUE);
+    g_setenv("PBS_NP", np ? np : "", TRUE);
+    if (!np)
+        g_unsetenv("PBS_NP");
+    g_setenv("PBS_RESOURCE_NODES", spec, TRUE);
     g_setenv("PBS_O_WORKDIR", "/home/ann", TRUE);
     Hook hook = make(resources);
     const char *problem = hook_format_order(&hook, text, sizeof text);
@@ -66,7 +68,7 @@ static char *order_of(const char *nodes, const char *np, const char *count, cons
 static void test_nodes(void)
 {
     static const struct {
-        const char *nodes, *np, *count, *said;
+        const char *nodes, *np, *spec, *said;
     } rows[] = {
         {"n1\nn1\n", "2", "1", "\ncores=2\n"},
         {"n1\n", "1", "1", "\ncores=1\n"},
@@ -83,9 +85,21 @@ static void test_nodes(void)
         {"n1\nn1\n", "2", "2", "\ncores=2\n"},
         {"n1\n\nn2\n", "3", "3", "node file"},
         {"n1\nn2\nn3\n", "3", "2", "node file"},
+        /* Named, and both. */
+        {"n1\nn1\n", "2", "n1:ppn=2", "\ncores=2\n"},
+        {"n1\nn2\n", "2", "n1+n2", "\nhosts=n1:1,n2:1\n"},
+        {"n1\nn1\nn2\n", "3", "n1:ppn=2+n2:big", "\nhosts=n1:2,n2:1\n"},
+        {"n1\nn2\nn3\n", "3", "1+n2+1:ppn=1#shared", "\nhosts=n1:1,n2:1,n3:1\n"},
+        {"n1\nn2\n", "2", "n1:ppn=2", "node file"},
+        {"n1\nn2\n", "2", "2node:ppn=2", "node file"},
+        {"n1\nn2\n", "2", "99999999999999999999", "\nhosts=n1:1,n2:1\n"},
+        /* None at all. */
+        {"n1\n", NULL, "", "\ncores=1\n"},
+        {"n1\nn1\n", NULL, "", "node file"},
+        {"n1\n", "", "", "node file"},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *said = order_of(rows[i].nodes, rows[i].np, rows[i].count, "");
+        g_autofree char *said = order_of(rows[i].nodes, rows[i].np, rows[i].spec, "");
         g_assert_nonnull(strstr(said, rows[i].said));
     }
 }
@@ -137,7 +151,7 @@ static void test_registration(void)
     Hook hook = make("nodes=2:ppn=2,mem=1gb,cput=60");
     g_setenv("PBS_MSHOST", "n1", TRUE);
     g_setenv("PBS_NODENUM", "1", TRUE);
-    g_setenv("PBS_NUM_NODES", "2", TRUE);
+    g_setenv("PBS_RESOURCE_NODES", "2:ppn=2", TRUE);
     g_setenv("PBS_NP", "4", TRUE);
     g_unsetenv("PBS_NODEFILE");
     strcpy(hook.request, "vtorque:AAAA");
@@ -146,7 +160,7 @@ static void test_registration(void)
                     "version=1\nid=17.head\nuser=ann\nname=hello\nqueue=batch\n"
                     "request=vtorque:AAAA\nwork_dir=/home/ann\nmemory_mib=512\ncput_s=60\n"
                     "leader=n1\nnode=1\nnodes=2\nnp=4\n");
-    g_setenv("PBS_NUM_NODES", "1", TRUE);
+    g_setenv("PBS_RESOURCE_NODES", "1:ppn=4", TRUE);
     g_assert_nonnull(hook_format_registration(&hook, text, sizeof text));
 }
 
