@@ -340,8 +340,10 @@ class RealBed(Bed):
         """nodes=2:ppn=3 as node1:ppn=3+node2:ppn=3: rows know which node is the first, a scheduler takes any."""
         def names(match):
             specs = [spec.partition(":") for spec in match[1].split("+")]
-            counts = [int(count) if count.isdigit() else self.count for count, _, _ in specs]
-            if self.count == 1 or sum(counts) > self.count:
+            if self.count == 1 or not all(count.isdigit() for count, _, _ in specs):
+                return match[0]
+            counts = [int(count) for count, _, _ in specs]
+            if sum(counts) > self.count:
                 return match[0]
             nodes = iter(self.nodes)
             return "nodes=" + "+".join(f"{next(nodes).name}{colon}{rest}" for count, (_, colon, rest) in zip(counts, specs) for _ in range(count))
