@@ -239,7 +239,7 @@ def start_host(site):
 
 def start_guest(site, name, *words, ram="512M"):
     """A job with the machine's own software, and few open files: on each machine the same."""
-    path = f"{site.folder}/worker"
+    path = f"{site.folder}/worker-{name}"  # its own: the vsub of the guest before may not have read another yet
     with open(path, "w", encoding="ascii") as file:
         file.write(WORKER)
     files = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])

@@ -372,8 +372,8 @@ class RealBed(Bed):
         if hasattr(self, "authority"):
             self.authority.kill()
             self.authority.wait()
-        if self.count > 1:
-            subprocess.run(["ip", "link", "delete", self.bridge], check=False)
+        words = ["link", "delete", self.bridge] if self.count > 1 else ["address", "delete", f"{address(SERVER)}/24", "dev", "lo"]
+        subprocess.run(["ip", *words], check=False)
         for target in reversed(self.mounts):
             subprocess.run(["umount", "--lazy", target], check=False)
         shutil.rmtree(self.base, ignore_errors=True)

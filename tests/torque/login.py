@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""vmgr from a login node: jobs on the stand-in's nodes, seen and steered from another. Speaks TAP.
+"""vmgr from a login node: jobs on nodes of the stand-in, or of a real Torque, seen and steered from another. Speaks TAP.
 
 The login node is the third node: it has qstat, munged and the site's file, and no daemon. Each row ends with nothing left
 on any node. doc/contracts/peer.md ("Users from other nodes") says what is looked at here.
@@ -17,7 +17,7 @@ import time
 
 import jobs
 import peers
-from bed import TemporaryUser, User, address, equal, lib, wait_for
+from bed import PREFIX, TemporaryUser, User, address, equal, lib, wait_for
 from jobs import CONFIG, submit
 from lib import run_tests
 from munged import Munged
@@ -29,8 +29,13 @@ USER = 212  # frame of a user's credential
 LOGIN = 2   # number of the login node
 
 
+def prefix_of(node):
+    """Of a node's programs. A real Torque's clients work on the server's machine alone, where its trqauthd is: that is the login node then."""
+    return [] if PREFIX and node == LOGIN else jobs.BED.nodes[node].prefix()
+
+
 def words_of(*words, user=None, node=LOGIN):
-    return [*jobs.BED.nodes[node].prefix(), *(user or jobs.BED.user).prefix(), f"{jobs.VT.site.bin}/vmgr", *words]
+    return [*prefix_of(node), *(user or jobs.BED.user).prefix(), f"{jobs.VT.site.bin}/vmgr", *words]
 
 
 def options_of(user=None):
@@ -132,12 +137,14 @@ def serving():
 def seen():
     """list, as a table and as JSON, from a node without a daemon and from another with one; the job's own node needs no way"""
     with running() as job_id:
-        for node in (LOGIN, 1):
+        for node in (LOGIN,) if PREFIX else (LOGIN, 1):
             status, out, err = vmgr("list", node=node)
             equal((status, err), (0, ""))
             assert re.search(rf"^{re.escape(job_id)} .* running .* node1$", out, re.MULTILINE), out
         found = json.loads(vmgr("list", "--json")[1])
         equal([(job["id"], job["node"], job["phase"], job["user"]) for job in found], [(job_id, "node1", "running", jobs.BED.user.name)])
+        if PREFIX:
+            return
         peers.MUNGED.stop()
         try:
             status, out, err = vmgr("list", node=0)
@@ -167,7 +174,7 @@ class AtLogin:
     def start(*words, program, through, environment, **options):
         options = {**options_of(), **options}
         options["env"] = {**options["env"], **environment}
-        return subprocess.Popen([*jobs.BED.nodes[LOGIN].prefix(), *jobs.BED.user.prefix(), *through, f"{jobs.VT.site.bin}/{program}", *words], **options)
+        return subprocess.Popen([*prefix_of(LOGIN), *jobs.BED.user.prefix(), *through, f"{jobs.VT.site.bin}/{program}", *words], **options)
 
 
 def typed():
@@ -296,6 +303,8 @@ def closed():
             status, out, err = vmgr("list", "--json")
             equal((status, [job["id"] for job in json.loads(out)]), (1, [other]))
             assert re.fullmatch(r"vmgr: node 'node1': vTorque's daemon there cannot be reached \(10.117.0.1, port 15077\): .*\n", err), err
+        if PREFIX:
+            return
         qstat = f"{jobs.BED.prefix}/bin/qstat"
         os.rename(qstat, f"{qstat}.away")
         try:
@@ -399,7 +408,7 @@ print(child.wait())
 
 def speak(kind, name):
     """The lines of one connection with that frame."""
-    words = [*jobs.BED.nodes[LOGIN].prefix(), *jobs.BED.user.prefix(), sys.executable, "-c", SPEAK, f"{jobs.VT.site.bin}/vtorque-reach", str(PORT),
+    words = [*prefix_of(LOGIN), *jobs.BED.user.prefix(), sys.executable, "-c", SPEAK, f"{jobs.VT.site.bin}/vtorque-reach", str(PORT),
              peers.MUNGED.socket, str(kind), name]
     return subprocess.run(words, capture_output=True, text=True, timeout=lib.DEADLINE, check=True).stdout.splitlines()
 
