@@ -307,10 +307,9 @@ static bool check_limits(Draft *draft, GError **error)
 static char *raise_cores(Draft *draft, guint cores)
 {
     const VtQsubValue *nodes = resource(draft, VT_QSUB_NODES);
-    bool is_enough = draft->nodes.ppn_min >= cores;
     if (draft->cores_key == VT_QSUB_NCPUS)
         return g_strdup_printf("nodes=1:ppn=%u", MAX(cores, draft->nodes.ppn_min));
-    if (is_enough)
+    if (draft->nodes.ppn_min >= cores)
         return NULL;
     if (draft->cores_key == VT_QSUB_PROCS)
         return g_strdup_printf("procs=%u", cores);

@@ -8,10 +8,8 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/vxlan.h>
 #include <netlink/route/neighbour.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include "base/error.h"
 #include "base/fd.h"
 #include "net/bridge.h"
 #include "net/firewall.h"

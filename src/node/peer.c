@@ -105,8 +105,7 @@ static bool read_greeting(int fd, guint8 *payload, char **nonce, bool *is_closed
     guint16 lowest = wire_get_u16(&reader), highest = wire_get_u16(&reader);
     wire_get_string(&reader, text, sizeof text);
     /* It becomes a line of what is sealed. */
-    bool is_nonce =
-        strlen(text) == sizeof text - 1 && strspn(text, "0123456789abcdef") == strlen(text);
+    bool is_nonce = vt_hex_is_valid(text, sizeof text - 1);
     if (header.type != VT_PEER_GREETING || !reader.ok || !is_nonce)
         return vt_error_set(error, VT_ERROR_HOST, "what listens there is no vTorque");
     if (lowest > VT_PEER_VERSION || highest < VT_PEER_VERSION)

@@ -54,8 +54,9 @@ static char *order_of(const char *nodes, const char *np, const char *spec, const
     g_close(fd, NULL);
     g_assert_true(g_file_set_contents(path, nodes, -1, NULL));
     g_setenv("PBS_NODEFILE", path, TRUE);
-    g_setenv("PBS_NP", np ? np : "", TRUE);
-    if (!np)
+    if (np)
+        g_setenv("PBS_NP", np, TRUE);
+    else
         g_unsetenv("PBS_NP");
     g_setenv("PBS_RESOURCE_NODES", spec, TRUE);
     g_setenv("PBS_O_WORKDIR", "/home/ann", TRUE);

@@ -319,10 +319,11 @@ def packages_are_asked_for():
 
 
 def mutations_find_their_place():
-    found = [complaint for mutation in mutate.load() for complaint in mutation.complaints(SOURCE)]
+    mutations = mutate.load()
+    found = [complaint for mutation in mutations for complaint in mutation.complaints(SOURCE)]
     with open(f"{SOURCE}/doc/mutations.md", encoding="utf-8") as file:
         text = file.read()
-    return found + [f"not in doc/mutations.md: {mutation.name}" for mutation in mutate.load() if f"| {mutation.name} |" not in text]
+    return found + [f"not in doc/mutations.md: {mutation.name}" for mutation in mutations if f"| {mutation.name} |" not in text]
 
 
 def main():
