@@ -26,7 +26,7 @@ static const struct {
         *all[WORDS_MAX]; /* before an id; for all jobs, each of an array's */
     GPtrArray *(*parse)(const char *text);
 } systems[] = {
-    {VT_BATCH_TORQUE, "qstat", {"-f"}, {"-f", "-t"}, vt_places_parse_torque},
+    {VT_BATCH_TORQUE, "qstat", {"-x"}, {"-x", "-t"}, vt_places_parse_torque},
 };
 
 void vt_place_free(VtPlace *place)
@@ -56,53 +56,37 @@ static void take_attribute(VtPlace *place, const char *name, const char *value)
         set_text(&place->node, part, vt_job_host_is_valid(part));
     } else if (strcmp(name, "Job_Owner") == 0) {
         set_text(&place->owner, part, vt_job_entry_is_valid(part));
-    } else if (strcmp(name, "Resource_List.gres") == 0 ||
-               strcmp(name, "Resource_List.other") == 0) {
+    } else if (strcmp(name, "gres") == 0 || strcmp(name, "other") == 0) {
         place->has_request = place->has_request || strstr(value, VT_WORD_PREFIX);
     }
 }
 
-static void end_attribute(GPtrArray *places, GString *line)
-{
-    char *value = strstr(line->str, " = ");
-    VtPlace *place = places->len > 0 ? places->pdata[places->len - 1] : NULL;
-    if (value && place) {
-        *value = '\0';
-        take_attribute(place, g_strstrip(line->str), value + strlen(" = "));
-    }
-    g_string_truncate(line, 0);
-}
-
 GPtrArray *vt_places_parse_torque(const char *text)
 {
-    static const char head[] = "Job Id: ";
+    static const char name[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_-.";
     GPtrArray *places = g_ptr_array_new_with_free_func((GDestroyNotify)vt_place_free);
-    g_autoptr(GString) line = g_string_new(NULL);
-    bool is_skipped = true;
-    for (const char *at = text, *end; *at; at = *end ? end + 1 : end) {
-        end = at + strcspn(at, "\n");
-        /* What is too long for one line goes on behind a tab. */
-        if (*at == '\t') {
-            g_string_append_len(line, at + 1, end - at - 1);
+    VtPlace *place = NULL;
+    /* No text of a user's has a "<" here: Torque writes &lt;, or, if it is old, the byte 14. But it may have bytes
+     * that XML has not, so this is no parser's. */
+    while ((text = strchr(text, '<'))) {
+        gsize length = strspn(++text, name);
+        if (length == 0 || text[length] != '>')
             continue;
+        g_autofree char *element = g_strndup(text, length);
+        text += length + 1;
+        g_autofree char *value = g_strndup(text, strcspn(text, "<"));
+        if (strcmp(element, "Job") == 0) {
+            place = NULL;
+        } else if (strcmp(element, "Job_Id") == 0) {
+            place = vt_job_id_is_valid(value) ? g_new0(VtPlace, 1) : NULL;
+            if (!place)
+                continue;
+            place->id = g_steal_pointer(&value);
+            g_ptr_array_add(places, place);
+        } else if (place) {
+            take_attribute(place, element, value);
         }
-        if (!is_skipped)
-            end_attribute(places, line);
-        g_string_truncate(line, 0);
-        if (!g_str_has_prefix(at, head)) {
-            g_string_append_len(line, at, end - at);
-            continue;
-        }
-        g_autofree char *id = g_strndup(at + strlen(head), (gsize)(end - at) - strlen(head));
-        is_skipped = !vt_job_id_is_valid(id);
-        if (is_skipped)
-            continue;
-        VtPlace *place = g_new0(VtPlace, 1);
-        place->id = g_steal_pointer(&id);
-        g_ptr_array_add(places, place);
     }
-    if (!is_skipped)
-        end_attribute(places, line);
     return places;
 }
 

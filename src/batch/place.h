@@ -29,5 +29,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VtPlace, vt_place_free)
  * VT_ERROR_BATCH: no answer, or a failure's. */
 GPtrArray *vt_places_load(VtBatch batch, const char *submit, const char *id, GError **error);
 
-/* The output of Torque's `qstat -f`. (transfer full) */
+/* The output of Torque's `qstat -x`. (transfer full) */
 GPtrArray *vt_places_parse_torque(const char *text);

@@ -70,6 +70,12 @@ bool vt_address_is_valid(const char *address)
     return inet_pton(AF_INET, address, &bytes) == 1 || inet_pton(AF_INET6, address, &bytes) == 1;
 }
 
+bool vt_address_is_ipv4(const char *address)
+{
+    struct in_addr bytes;
+    return inet_pton(AF_INET, address, &bytes) == 1;
+}
+
 bool vt_mac_prefix_parse(const char *text, guint64 *prefix)
 {
     guint64 number = 0;

@@ -113,6 +113,8 @@ bool vt_network_name_is_valid(const char *name);
 
 /* True for an IPv4 or IPv6 address. */
 bool vt_address_is_valid(const char *address);
+/* True for an IPv4 address. */
+bool vt_address_is_ipv4(const char *address);
 
 /* Sets `prefix` to the number of XX:XX:XX, the first bytes of a network card's own (unicast) address.
  */

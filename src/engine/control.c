@@ -19,7 +19,6 @@
 #include "engine/engine.h"
 
 #define CONSOLE_LINES 1000
-#define LINGER_MS 1000 /* at the end, for those that have not read everything */
 
 typedef struct {
     VtEngine *engine;
@@ -247,18 +246,8 @@ static bool is_everything_read(const VtEngine *engine)
     return true;
 }
 
-static gboolean on_lingered(gpointer data)
-{
-    guint *timer = data;
-    *timer = 0;
-    return G_SOURCE_REMOVE;
-}
-
 void vt_control_end(VtEngine *engine)
 {
-    guint timer = g_timeout_add(LINGER_MS, on_lingered, &timer);
-    while (timer != 0 && !is_everything_read(engine))
-        g_main_context_iteration(NULL, TRUE);
-    g_clear_handle_id(&timer, g_source_remove);
+    vt_life_linger(engine, is_everything_read);
     g_ptr_array_set_size(engine->controls, 0);
 }

@@ -158,6 +158,8 @@ void vt_engine_take_job(VtEngine *engine, VtJob *job);
 void vt_life_start(VtEngine *engine);
 /* The machines run, and are listened to. */
 void vt_life_go(VtEngine *engine);
+/* After the end: runs the loop until `is_done`, for those that have not read everything; 1 s at most. */
+void vt_life_linger(VtEngine *engine, bool (*is_done)(const VtEngine *engine));
 /* The guests here, or on other nodes, have come as far: is the job ready, are all down? */
 void vt_life_check_ready(VtEngine *engine);
 void vt_life_check_down(VtEngine *engine);

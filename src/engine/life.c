@@ -34,6 +34,7 @@
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
+#define LINGER_MS 1000
 #define UPLINK_TEXT_MAX 500 /* bytes of what passt says at its end */
 #define CPUTIME_THREADS 2   /* of QEMU and the file servers that are busy beside the vCPUs */
 
@@ -571,4 +572,19 @@ void vt_life_go(VtEngine *engine)
         vt_vm_start(&engine->vms[i]);
     g_clear_handle_id(&engine->boot_timer, g_source_remove);
     start_boot_timer(engine);
+}
+
+static gboolean on_lingered(gpointer data)
+{
+    guint *timer = data;
+    *timer = 0;
+    return G_SOURCE_REMOVE;
+}
+
+void vt_life_linger(VtEngine *engine, bool (*is_done)(const VtEngine *engine))
+{
+    guint timer = g_timeout_add(LINGER_MS, on_lingered, &timer);
+    while (timer != 0 && !is_done(engine))
+        g_main_context_iteration(NULL, TRUE);
+    g_clear_handle_id(&timer, g_source_remove);
 }

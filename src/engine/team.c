@@ -16,7 +16,6 @@
 #include "base/hex.h"
 #include "engine/engine.h"
 
-#define LINGER_MS 1000
 #define LABEL_MAX 63                  /* bytes of a machine's name */
 #define QUEUE_MAX (16u * 1024 * 1024) /* that one which does not read may have waiting */
 
@@ -568,23 +567,17 @@ void vt_team_tell_note(VtEngine *engine, CtlNote kind, const char *text)
         vt_channel_send_text(engine->team->members[0].channel, VT_TEAM_NOTE, (guint8)kind, text);
 }
 
-static gboolean on_lingered(gpointer data)
+static bool is_leader_told(const VtEngine *engine)
 {
-    guint *timer = data;
-    *timer = 0;
-    return G_SOURCE_REMOVE;
+    const VtChannel *channel = engine->team->members[0].channel;
+    return !vt_team_is_follower(engine) || !channel || vt_channel_queued(channel) == 0;
 }
 
 void vt_team_end(VtEngine *engine)
 {
     if (!engine->team)
         return;
-    VtTeam *team = engine->team;
-    VtChannel **channel = &team->members[0].channel;
-    guint timer = g_timeout_add(LINGER_MS, on_lingered, &timer);
-    while (timer != 0 && vt_team_is_follower(engine) && *channel && vt_channel_queued(*channel) > 0)
-        g_main_context_iteration(NULL, TRUE);
-    g_clear_handle_id(&timer, g_source_remove);
-    for (guint i = 0; i < team->n; i++)
-        drop(&team->members[i]);
+    vt_life_linger(engine, is_leader_told);
+    for (guint i = 0; i < engine->team->n; i++)
+        drop(&engine->team->members[i]);
 }

@@ -405,7 +405,7 @@ static bool check_nodes(const VtJob *job, GError **error)
               (job->vni > 0) == (job->transport == VT_TRANSPORT_VXLAN) &&
               (is_far ? job->net_mtu >= VT_NET_MTU_MIN : job->net_mtu == 0);
     for (guint i = 0; ok && i < n; i++)
-        ok = vt_address_is_valid(job->addresses[i]) && !strchr(job->addresses[i], ':');
+        ok = vt_address_is_ipv4(job->addresses[i]);
     return ok ||
            vt_error_set(error, VT_ERROR_USER, "job document: its nodes do not go with each other");
 }

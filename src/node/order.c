@@ -85,11 +85,6 @@ static const Key keys[] = {
 #undef F
 #undef U
 
-static bool is_address(const char *text)
-{
-    return vt_address_is_valid(text) && !strchr(text, ':');
-}
-
 static bool text_is_valid(KeyKind kind, const char *text)
 {
     switch (kind) {
@@ -104,7 +99,7 @@ static bool text_is_valid(KeyKind kind, const char *text)
     case KEY_HOST:
         return vt_job_host_is_valid(text);
     case KEY_ADDRESS:
-        return is_address(text);
+        return vt_address_is_ipv4(text);
     case KEY_DIGITS_32:
         return vt_hex_is_valid(text, ID_DIGITS);
     case KEY_DIGITS_64:
@@ -137,7 +132,7 @@ static bool take_list(const Key *key, const char *value, GStrv *list)
     if (n < 2 || n > VT_NODES_MAX)
         return false;
     for (guint i = 0; i < n; i++) {
-        if (key->kind == KEY_ADDRESSES ? !is_address(parts[i])
+        if (key->kind == KEY_ADDRESSES ? !vt_address_is_ipv4(parts[i])
                                        : !split_host(parts[i], NULL, &cores))
             return false;
         for (guint j = 0; j < i; j++)

@@ -4,6 +4,7 @@
 
 import contextlib
 import getopt
+import itertools
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ TEXT_LIMIT = 50  # bytes of a script's file that have to be ASCII text (seen)
 RESOURCES = set("""arch cput file flags gattr geometry gpus gres host jobtype mem mpparch mpphost mpplabels mppnodes ncpus naccesspolicy neednodes nice
 nodes nodect opsys os other partition pcput pmem pmcd proc_bitmap procs procs_bitmap pvmem qos reqattr software image template var vcores size
 prologue epilogue trl vmem walltime feature mppwidth mppdepth mppnppn mppmem mpptime minwclimit cpuclock""".split())
+ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"})
 ATTRIBUTES = set("depend x umask group_list jobtype stagein stageout".split())
 
 
@@ -363,10 +365,23 @@ def carry(mom):
 # The others
 
 
+def as_xml(job):
+    """Resources are elements of their list's (Torque's source, src/cmds/qstat.c and MXML.c)."""
+    text = f"<Job><Job_Id>{job['id']}</Job_Id>"
+    parts = itertools.groupby(job["attributes"], lambda pair: pair[0].partition(".")[0] if "." in pair[0] else None)
+    for group, pairs in parts:
+        inner = "".join(f"<{name}>{value.translate(ESCAPES)}</{name}>" for name, value in ((key.rpartition(".")[2], value) for key, value in pairs))
+        text += f"<{group}>{inner}</{group}>" if group else inner
+    return f"{text}</Job>"
+
+
 def qstat(words):
     options, ids = getopt.gnu_getopt(words, "fnrtaeixGuB1Q:q")
     jobs = ask(do="status", ids=ids)["jobs"]
-    if ("-f", "") in options:
+    if ("-x", "") in options:
+        print('<?xml version="1.0"?>')
+        print(f"<Data>{''.join(as_xml(job) for job in jobs)}</Data>")
+    elif ("-f", "") in options:
         for job in jobs:
             print(f"Job Id: {job['id']}")
             print("".join(f"    {name} = {value}\n" for name, value in job["attributes"]))

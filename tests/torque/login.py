@@ -101,6 +101,19 @@ def another():
             end(job_id)
 
 
+@contextlib.contextmanager
+def lying(user, job_id):
+    """A job of a user's whose variable would be all of another job, in any of qstat's ways to say it."""
+    text = f"x\n\nJob Id: {job_id}\n    job_state = Q\n    exec_host = node2/0\n</Variable_List></Job><Job><Job_Id>{job_id}</Job_Id><job_state>Q</job_state>"
+    result = jobs.BED.run("qsub", "-h", "-v", f"A={text}", input=b"true\n", user=user, cwd=user.home)
+    equal((result.status, result.err), (0, b""))
+    lie = result.out.decode().strip()
+    try:
+        yield
+    finally:
+        jobs.BED.root("qdel", lie)
+
+
 def reaches():
     """pids of all programs on the way between vmgr and a job."""
     found = []
@@ -247,8 +260,8 @@ def strangers():
                 equal(vmgr(*words, user=nobody), (2, "", f"vmgr: job '{job_id}' is not yours\n"))
             # Who does not ask the batch system, but the node.
             equal(ask(lambda nonce: peers.MUNGED.seal(claim(nonce), nobody)), (REFUSED, "no job of yours runs here"))
-        with another() as (other, others):
-            equal([job["id"] for job in json.loads(vmgr("list", "--json")[1])], [job_id])
+        with another() as (other, others), lying(other, job_id):
+            equal([(job["id"], job["node"]) for job in json.loads(vmgr("list", "--json")[1])], [(job_id, "node1")])
             equal([job["id"] for job in json.loads(vmgr("list", "--json", user=other)[1])], [others])
             for words in (("shell", others, "id"), ("end", others)):
                 equal(vmgr(*words), (2, "", f"vmgr: job '{others}' is not yours\n"))

@@ -76,9 +76,9 @@ def forget(job_id, *names):
         os.unlink(registration)
 
 
-def refused(vm=TINY):
+def refused(*words, vm=TINY):
     """What the user reads of a job that was not run."""
-    job_id = submit("echo never\n", "-N", "refused", "-d", jobs.BED.folder, "-l", "nodes=2", vm=vm)
+    job_id = submit("echo never\n", "-N", "refused", "-d", jobs.BED.folder, "-l", "nodes=2", *words, vm=vm)
     jobs.BED.wait(job_id)
     forget(job_id)
     equal(over(job_id)[1], None)
@@ -305,6 +305,13 @@ def no_registration():
     assert "node node2: this node's batch daemon has not announced the job" in text, text
 
 
+def mapped():
+    """a user's own list of hosts, which Torque writes over the node file, is none: of two slots it could make two of one node"""
+    for hosts in ("node1:node1", "node1:node3", "node1:node2"):
+        text = refused("-v", f"BEOWULF_JOB_MAP={hosts}")
+        assert "the job's variable BEOWULF_JOB_MAP puts other nodes in the place of what the batch system granted" in text, text
+
+
 def twice():
     """a second prologue.parallel while the job runs changes nothing"""
     node = jobs.BED.nodes[1]
@@ -356,7 +363,7 @@ def no_image():
     """the image is missing on the other node: a line that names node and image"""
     with tempfile.TemporaryDirectory(dir="/run") as empty:
         with bound(jobs.BED.nodes[1], empty, f"{jobs.VT.site.folder}/images"):
-            words = refused("img=debian,vcpus=1,ram=384M")
+            words = refused(vm="img=debian,vcpus=1,ram=384M")
     assert "node2" in words and "debian" in words, words
 
 
@@ -610,7 +617,7 @@ def second_run():
 
 
 TESTS = [two, shapes, no_network, two_jobs, restarted, deleted, walltime, killed_follower, killed_leader, cut, left_alone, second_run, no_daemon, no_munged, no_wireguard,
-         no_registration, other_settings, rebooted, mom_killed, twice, deleted_anywhen, storm, forged, garbage, vxlan]
+         no_registration, mapped, other_settings, rebooted, mom_killed, twice, deleted_anywhen, storm, forged, garbage, vxlan]
 if os.path.exists(f"{IMAGES}/debian.json"):
     TESTS += [no_image, mpi, exchange]
 

@@ -103,6 +103,10 @@ static void test_nodes(void)
         g_autofree char *said = order_of(rows[i].nodes, rows[i].np, rows[i].spec, "");
         g_assert_nonnull(strstr(said, rows[i].said));
     }
+    g_setenv("BEOWULF_JOB_MAP", "n1:n2", TRUE);
+    g_autofree char *mapped = order_of("n1\nn2\n", "2", "2", "");
+    g_unsetenv("BEOWULF_JOB_MAP");
+    g_assert_nonnull(strstr(mapped, "problem: the job's variable BEOWULF_JOB_MAP"));
 }
 
 static void test_memory(void)

@@ -1,35 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test-place.c - what qstat -f says of where jobs run, and a qstat that says nothing. */
+/* tests/unit/test-place.c - what qstat -x says of where jobs run, and a qstat that says nothing. */
 #include <glib/gstdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "batch/place.h"
 
-/* Long values go on behind a tab, wherever they are cut. */
-static const char text[] = "Job Id: 17.head.example.org\n"
-                           "    Job_Name = hello\n"
-                           "    Job_Owner = ann@login1.example.org\n"
-                           "    job_state = R\n"
-                           "    exec_host = node1/0-3+node2/0-\n"
-                           "\t3\n"
-                           "    Resource_List.gres = gpus:1+vtor\n"
-                           "\tque:dj0xCg\n"
-                           "    Variable_List = A=exec_host = node9/0,\n"
-                           "\tjob_state = Q\n"
-                           "\n"
-                           "Job Id: 18[3].head\n"
-                           "    Job_Owner = bob@login1\n"
-                           "    job_state = Q\n"
-                           "\n"
-                           "Job Id: ../19\n"
-                           "    job_state = R\n"
-                           "    exec_host = node3/0\n"
-                           "Job Id: 20.head\n"
-                           "    Job_Owner = a b@x\n"
-                           "    job_state = E\n"
-                           "    exec_host = -x/0\n"
-                           "    Resource_List.other = vtorque:dj0xCg\n";
+/* With the bytes that an older Torque leaves in a value; a user's text is no element. */
+static const char text[] =
+    "<?xml version=\"1.0\"?>\n"
+    "<Data><Job><Job_Id>17.head.example.org</Job_Id><Job_Name>hello</"
+    "Job_Name><Job_Owner>ann@login1.example.org</Job_Owner>"
+    "<resources_used><cput>00:00:01</cput></resources_used><job_state>R</"
+    "job_state><exec_host>node1/0-3+node2/0-3</exec_host>"
+    "<Resource_List><gres>gpus:1+vtorque:dj0xCg</gres><nodes>1</nodes></Resource_List>"
+    "<Variable_List>A=\ne\x01\xff&lt;exec_host&gt;node9/0\x0e/exec_host>&,\n\nJob Id: 9.head\n    "
+    "job_state = Q\n</Variable_List></Job>"
+    "<Job><Job_Id>18[3].head</Job_Id><Job_Owner>bob@login1</Job_Owner><job_state>Q</job_state></"
+    "Job>"
+    "<Job><Job_Id>../19</Job_Id><job_state>R</job_state><exec_host>node3/0</exec_host></Job>"
+    "<Job><job_state>R</job_state></Job>"
+    "<Job><Job_Id>20.head</Job_Id><Job_Owner>a "
+    "b@x</Job_Owner><job_state>E</job_state><exec_host>-x/0</exec_host>"
+    "<Resource_List><other>vtorque:dj0xCg</other></Resource_List></Job></Data>\n";
 
 static void test_parse(void)
 {
@@ -52,8 +45,12 @@ static void test_parse(void)
         g_assert_true(place->is_running == rows[i].is_running);
         g_assert_true(place->has_request == rows[i].has_request);
     }
-    g_autoptr(GPtrArray) none = vt_places_parse_torque("");
-    g_assert_cmpuint(none->len, ==, 0);
+    static const char *const none[] = {
+        "", "<", "<>", "<Job", "<Job><job_state>R", "<Data></Data>", "Job Id: 1.head\n"};
+    for (gsize i = 0; i < G_N_ELEMENTS(none); i++) {
+        g_autoptr(GPtrArray) found = vt_places_parse_torque(none[i]);
+        g_assert_cmpuint(found->len, ==, 0);
+    }
 }
 
 /* What the command does, and what is told; NULL: its output is taken. */
@@ -63,8 +60,8 @@ static void test_load(void)
         const char *script, *id, *said;
         VtError code;
     } rows[] = {
-        {"[ \"$*\" = '-f 17' ] && printf 'Job Id: 17.head\\n'", "17", NULL, 0},
-        {"[ \"$*\" = '-f -t' ] && printf 'Job Id: 17.head\\n'", NULL, NULL, 0},
+        {"[ \"$*\" = '-x 17' ] && echo '<Data><Job><Job_Id>17.head</Job_Id>'", "17", NULL, 0},
+        {"[ \"$*\" = '-x -t' ] && echo '<Data><Job><Job_Id>17.head</Job_Id>'", NULL, NULL, 0},
         {"exit 153", "17", "failed (status 153)", VT_ERROR_BATCH},
         {"kill -9 $$", "17", "failed (status -1)", VT_ERROR_BATCH},
         {"exit 0", "-x", "'-x' is no job's id", VT_ERROR_USER},
