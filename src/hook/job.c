@@ -376,8 +376,7 @@ const char *hook_format_order(const Hook *hook, char *text, unsigned size)
      * may name one of them twice (Torque's source, start_exec.c). */
     if (getenv("BEOWULF_JOB_MAP"))
         return "the job's variable BEOWULF_JOB_MAP puts other nodes in the place of what the batch "
-               "system "
-               "granted";
+               "system granted";
     if (!read_nodes(getenv("PBS_NODEFILE"), nodes, &file) || file.lines < 1 ||
         file.lines != count_slots() || file.n > count_nodes(file.lines))
         return "the job's node file is not what the batch system granted";

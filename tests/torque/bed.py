@@ -31,7 +31,7 @@ HOOKS += [f"{name}.parallel" for name in HOOKS[:4]]
 # Of a real Torque's.
 SERVER, SERVER_NAME = 254, "vtserver"
 QMGR = f"""create queue batch queue_type=execution,enabled=true,started=true
-set server default_queue=batch,scheduling=true,keep_completed=300,query_other_jobs=true,allow_node_submit=true
+set server default_queue=batch,scheduling=true,scheduler_iteration=2,keep_completed=300,query_other_jobs=true,allow_node_submit=true
 set server resources_default.walltime=01:00:00,resources_default.nodes=1
 set server submit_hosts={socket.gethostname()}
 """

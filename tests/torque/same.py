@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 
-from bed import TemporaryUser, equal
+from bed import SERVER_NAME, TemporaryUser, equal
 from lib import run_tests
 from vtorque import on_bed
 
@@ -58,7 +58,7 @@ class Submitter:
             number = re.match(r"\d+", job_id)[0]
             data = re.sub(rb"/[\w./-]*/mom_priv/jobs/%b\S*\.SC" % number.encode(), b"SCRIPT", data)
             data = re.sub(rb"(?<![0-9])%b(?=[.\[-])" % number.encode(), b"N", data)
-        data = data.replace(b"/run/vtorque/script", b"SCRIPT")
+        data = data.replace(b"/run/vtorque/script", b"SCRIPT").replace(f"N.{SERVER_NAME}".encode(), b"N.vm")
         return re.sub(rb"(line \d+:) +\d+ ", rb"\1 PID ", data)
 
     def files(self):
@@ -267,7 +267,7 @@ def depends():
         BED.run("qrls", first)
         return states, [submit.wait(job_id) for job_id in (first, second, third)]
     result, files = compare("depends", case)
-    equal((result, files["order"][2], "third.oN" in files), ((["H", "H", "H"], [["0"], ["0"], [None]]), b"first\nsecond\n", False))
+    equal((result, files["order"][2], "third.oN" in files), ((["H", "H", "H"], [["0"], ["0"], ["271"]]), b"first\nsecond\n", False))
 
 
 # Output

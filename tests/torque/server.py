@@ -317,6 +317,7 @@ class Server:
                 continue
             ready = self.dependency(job)
             if ready is None:
+                job.exit_status = 271  # seen
                 job.set_state("C")
                 self.finished(job)
                 continue
