@@ -53,7 +53,8 @@ class Submitter:
         return [BED.wait(name, seconds=JOB_END).get("exit_status") for name in names]
 
     def plain(self, data):
-        """Without what is each job's own: its number, and where its script lies."""
+        """Without what is each job's own: its number, and where its script lies. A user's name may look as if it had one."""
+        data = data.replace(self.user.name.encode(), b"USER")
         for job_id in self.ids:
             number = re.match(r"\d+", job_id)[0]
             data = re.sub(rb"/[\w./-]*/mom_priv/jobs/%b\S*\.SC" % number.encode(), b"SCRIPT", data)
