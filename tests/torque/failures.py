@@ -259,9 +259,9 @@ def node_restarted():
                     os.kill(process.pid, signal.SIGKILL)
             for process in victims:
                 wait_for(lambda process=process: not lib.is_same(process), "the end of all")
+            remove_leaves()  # by the run folders' place
             for name in os.listdir("/run/vtorque"):
                 shutil.rmtree(f"/run/vtorque/{name}") if os.path.isdir(f"/run/vtorque/{name}") else os.unlink(f"/run/vtorque/{name}")
-            remove_leaves()
         jobs.BED.start_mom()
         status, out, _ = over(job_id)
     equal((status, out), ("0", "up\n"))  # facts 2: a mom that was killed does not know the status
