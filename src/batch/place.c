@@ -75,12 +75,11 @@ GPtrArray *vt_places_parse_torque(const char *text)
         g_autofree char *element = g_strndup(text, length);
         text += length + 1;
         g_autofree char *value = g_strndup(text, strcspn(text, "<"));
-        if (strcmp(element, "Job") == 0) {
+        bool is_id = strcmp(element, "Job_Id") == 0;
+        if (is_id || strcmp(element, "Job") == 0)
             place = NULL;
-        } else if (strcmp(element, "Job_Id") == 0) {
-            place = vt_job_id_is_valid(value) ? g_new0(VtPlace, 1) : NULL;
-            if (!place)
-                continue;
+        if (is_id && vt_job_id_is_valid(value)) {
+            place = g_new0(VtPlace, 1);
             place->id = g_steal_pointer(&value);
             g_ptr_array_add(places, place);
         } else if (place) {

@@ -64,16 +64,16 @@ bool vt_network_name_is_valid(const char *name)
            strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._:-") == strlen(name);
 }
 
-bool vt_address_is_valid(const char *address)
-{
-    struct in6_addr bytes;
-    return inet_pton(AF_INET, address, &bytes) == 1 || inet_pton(AF_INET6, address, &bytes) == 1;
-}
-
 bool vt_address_is_ipv4(const char *address)
 {
     struct in_addr bytes;
     return inet_pton(AF_INET, address, &bytes) == 1;
+}
+
+bool vt_address_is_valid(const char *address)
+{
+    struct in6_addr bytes;
+    return vt_address_is_ipv4(address) || inet_pton(AF_INET6, address, &bytes) == 1;
 }
 
 bool vt_mac_prefix_parse(const char *text, guint64 *prefix)

@@ -34,7 +34,7 @@
 #define CLOSE_DEADLINE_MS 5000  /* for the agent to kill, sync and say goodbye */
 #define KILLED_DEADLINE_MS 5000 /* for the session to end after its KILL */
 #define READER_PATIENCE_S 60
-#define LINGER_MS 1000
+#define LINGER_MS 1000      /* at the end, for those that have not read everything */
 #define UPLINK_TEXT_MAX 500 /* bytes of what passt says at its end */
 #define CPUTIME_THREADS 2   /* of QEMU and the file servers that are busy beside the vCPUs */
 

@@ -367,12 +367,14 @@ def carry(mom):
 
 def as_xml(job):
     """Resources are elements of their list's (Torque's source, src/cmds/qstat.c and MXML.c)."""
-    text = f"<Job><Job_Id>{job['id']}</Job_Id>"
-    parts = itertools.groupby(job["attributes"], lambda pair: pair[0].partition(".")[0] if "." in pair[0] else None)
-    for group, pairs in parts:
-        inner = "".join(f"<{name}>{value.translate(ESCAPES)}</{name}>" for name, value in ((key.rpartition(".")[2], value) for key, value in pairs))
-        text += f"<{group}>{inner}</{group}>" if group else inner
-    return f"{text}</Job>"
+    def element(name, text):
+        return f"<{name}>{text}</{name}>"
+
+    text = element("Job_Id", job["id"])
+    for group, pairs in itertools.groupby(job["attributes"], lambda pair: pair[0].rpartition(".")[0]):
+        inner = "".join(element(name.rpartition(".")[2], value.translate(ESCAPES)) for name, value in pairs)
+        text += element(group, inner) if group else inner
+    return element("Job", text)
 
 
 def qstat(words):
